@@ -1,0 +1,8 @@
+//! Newtyped ids, version vectors, and every limit. No I/O, no clock, no entropy.
+
+mod ids;
+pub mod limits;
+mod vector;
+
+pub use ids::{Change, DocId, DocIdError, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role};
+pub use vector::VersionVector;

@@ -1,0 +1,1 @@
+//! Changes and heads, materialisation, edits, JSON ⇄ Automerge. No I/O, no clock.

@@ -1,0 +1,11 @@
+//! Syncline keeps JSON documents on several masters at once and makes them converge.
+//!
+//! The rooms, from the ground up; imports point downward only (see `ARCHITECTURE.md`).
+
+pub mod base;
+pub mod crdt;
+pub mod store;
+pub mod wire;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,149 @@
+//! The log entry: what a node commits, stores and sends on, unchanged from its origin to the last replica.
+
+use bytes::Bytes;
+use minicbor::{Decoder, Encode, Encoder};
+
+use crate::base::limits::{MAX_ENTRY_BYTES, MAX_VECTOR_ORIGINS};
+use crate::base::{Change, DocId, Hash, Heads, Origin, VersionVector};
+
+/// One log record without its LSN, which is each node's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub origin: Origin,
+    /// The origin's own count, from 1, without gaps.
+    pub counter: u64,
+    /// What the origin held when it committed this, as the difference from its previous entry.
+    pub held: VersionVector,
+    pub doc: DocId,
+    /// Causes first; never empty.
+    pub changes: Vec<Change>,
+}
+
+/// Bytes that are no entry. Whoever sent them does not speak our protocol.
+#[derive(Debug, thiserror::Error)]
+#[error("bytes that are no log entry: {0}")]
+pub struct EntryError(pub String);
+
+impl Entry {
+    /// As a CBOR array; later versions may append fields, which this one skips.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.size_hint());
+        self.append_to(&mut out);
+        out
+    }
+
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail, and nothing here refuses a value.
+        let _ = Encoder::new(out).encode(self);
+    }
+
+    /// Decodes without copying the changes' bytes out of `bytes`.
+    ///
+    /// # Errors
+    /// When the bytes are no entry, or one past the limits.
+    pub fn from_bytes(bytes: &Bytes) -> Result<Self, EntryError> {
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(EntryError(format!("{} bytes, more than {MAX_ENTRY_BYTES}", bytes.len())));
+        }
+        decode(bytes).map_err(|e| EntryError(e.to_string()))
+    }
+
+    /// About how many bytes this takes, in memory and encoded.
+    pub fn size_hint(&self) -> usize {
+        let changes: usize = self.changes.iter().map(|c| c.bytes.len() + 48 + 34 * c.deps.len()).sum();
+        64 + self.doc.as_str().len() + 24 * self.held.len() + changes
+    }
+}
+
+impl<C> Encode<C> for Entry {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.array(5)?;
+        e.bytes(&self.origin.to_bytes())?.u64(self.counter)?;
+        encode_vector(e, &self.held)?;
+        e.str(self.doc.as_str())?;
+        e.array(self.changes.len() as u64)?;
+        for change in &self.changes {
+            e.array(3)?.bytes(&change.hash.0)?.array(change.deps.len() as u64)?;
+            for dep in &change.deps {
+                e.bytes(&dep.0)?;
+            }
+            e.bytes(&change.bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn decode(bytes: &Bytes) -> Result<Entry, minicbor::decode::Error> {
+    let d = &mut Decoder::new(bytes);
+    let fields = array(d, 5)?;
+    let origin = Origin::from_bytes(fixed(d)?);
+    let counter = d.u64()?;
+    if counter == 0 {
+        return Err(minicbor::decode::Error::message("counter 0"));
+    }
+    let held = decode_vector(d)?;
+    let doc = DocId::new(d.str()?).map_err(minicbor::decode::Error::message)?;
+    let count = array(d, 1)?;
+    let mut changes = Vec::with_capacity(count.min(64) as usize);
+    for _ in 0..count {
+        let parts = array(d, 3)?;
+        let hash = Hash(fixed(d)?);
+        let mut deps = Heads::new();
+        for _ in 0..array(d, 0)? {
+            deps.push(Hash(fixed(d)?));
+        }
+        let raw = d.bytes()?;
+        changes.push(Change { hash, deps, bytes: bytes.slice_ref(raw) });
+        skip(d, parts - 3)?;
+    }
+    skip(d, fields - 5)?;
+    if d.position() != bytes.len() {
+        return Err(minicbor::decode::Error::message("bytes after the entry"));
+    }
+    Ok(Entry { origin, counter, held, doc, changes })
+}
+
+/// A definite array of at least `least` elements. Its length is not trusted for allocation: each element takes a byte at least.
+fn array(d: &mut Decoder<'_>, least: u64) -> Result<u64, minicbor::decode::Error> {
+    match d.array()? {
+        Some(n) if n >= least => Ok(n),
+        Some(n) => Err(minicbor::decode::Error::message(format!("an array of {n}, not {least}"))),
+        None => Err(minicbor::decode::Error::message("an array without a length")),
+    }
+}
+
+fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], minicbor::decode::Error> {
+    d.bytes()?.try_into().map_err(|_| minicbor::decode::Error::message(format!("not {N} bytes")))
+}
+
+fn skip(d: &mut Decoder<'_>, fields: u64) -> Result<(), minicbor::decode::Error> {
+    (0..fields).try_for_each(|_| d.skip())
+}
+
+/// A vector as a map from origin to counter.
+pub(super) fn encode_vector<W: minicbor::encode::Write>(
+    e: &mut Encoder<W>,
+    vector: &VersionVector,
+) -> Result<(), minicbor::encode::Error<W::Error>> {
+    e.map(vector.len() as u64)?;
+    for (origin, counter) in vector.iter() {
+        e.bytes(&origin.to_bytes())?.u64(counter)?;
+    }
+    Ok(())
+}
+
+pub(super) fn decode_vector(d: &mut Decoder<'_>) -> Result<VersionVector, minicbor::decode::Error> {
+    let count = d.map()?.ok_or_else(|| minicbor::decode::Error::message("a map without a length"))?;
+    if count > MAX_VECTOR_ORIGINS as u64 {
+        return Err(minicbor::decode::Error::message(format!("a vector of {count} origins")));
+    }
+    let mut vector = VersionVector::new();
+    for _ in 0..count {
+        vector.raise(Origin::from_bytes(fixed(d)?), d.u64()?);
+    }
+    Ok(vector)
+}
