@@ -1,0 +1,98 @@
+//! What is read from and written to a store.
+
+use bytes::Bytes;
+
+use crate::base::{Change, DocId, Heads, Lsn, Millis, NodeId, VersionVector};
+
+/// Enough of a document to list, compare and accept changes without loading it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Record {
+    /// Heads of all stored changes, shown or left out.
+    pub heads: Heads,
+    /// Every head is a deletion.
+    pub deleted: bool,
+    /// Changes stored.
+    pub changes: u64,
+    /// Bytes of changes stored.
+    pub bytes: u64,
+    /// LSN of the last entry that brought something new.
+    pub last_lsn: Lsn,
+    /// Unix time when this node first had it, and of its last entry here.
+    pub created: Millis,
+    pub modified: Millis,
+    /// Why the document is fenced: one of its stored changes is damaged.
+    pub fenced: Option<String>,
+}
+
+/// One incarnation of this node, as stored before its first use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incarnation {
+    pub number: u32,
+    pub random: u32,
+}
+
+/// What a start finds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recovered {
+    /// None in a folder that was never used.
+    pub node: Option<NodeId>,
+    /// The cluster it belongs to, once known.
+    pub cluster: Option<String>,
+    pub incarnation: Option<Incarnation>,
+    pub vector: VersionVector,
+    /// Accumulated hash over (document, heads), kept with every commit.
+    pub digest: [u8; 16],
+    /// The last LSN used; 0 where none was.
+    pub last_lsn: Lsn,
+}
+
+/// One atomic batch. Empty fields write nothing.
+#[derive(Clone, Default, Debug)]
+pub struct Commit {
+    pub log: Vec<LogItem>,
+    pub tail: Vec<TailItem>,
+    pub records: Vec<(DocId, Record)>,
+    /// The whole vector and digest after this commit.
+    pub vector: Option<(VersionVector, [u8; 16])>,
+    /// The vector after the entry with that LSN, every `MARK_EVERY` LSNs.
+    pub marks: Vec<(Lsn, VersionVector)>,
+    pub meta: Vec<MetaKey>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LogItem {
+    pub lsn: Lsn,
+    /// The entry, encoded.
+    pub bytes: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct TailItem {
+    pub doc: DocId,
+    pub lsn: Lsn,
+    /// The entry's changes that are new to the document, causes first.
+    pub changes: Vec<Change>,
+}
+
+/// Single facts that a start needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MetaKey {
+    Node(NodeId),
+    Cluster(String),
+    Incarnation(Incarnation),
+}
+
+/// Few kinds, since callers do few things: tell the disk is full, tell it is broken, refuse a folder.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("{operation}: the disk is full")]
+    Full { operation: &'static str },
+    #[error("{operation} {subject}: {reason}")]
+    Failed { operation: &'static str, subject: String, reason: String },
+    #[error("{operation} {subject}: stored data is damaged: {reason}")]
+    Damaged { operation: &'static str, subject: String, reason: String },
+    #[error("the data folder has format {found}; this version of Syncline reads up to {known}. Use a newer Syncline")]
+    Newer { found: u32, known: u32 },
+    #[error("the data folder {path} is in use by another process")]
+    Locked { path: String },
+}
