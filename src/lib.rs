@@ -4,6 +4,7 @@
 
 pub mod base;
 pub mod crdt;
+pub mod node;
 pub mod store;
 pub mod wire;
 

@@ -3,6 +3,8 @@
 mod ids;
 pub mod limits;
 mod vector;
+mod version;
 
 pub use ids::{Change, DocId, DocIdError, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role};
 pub use vector::VersionVector;
+pub use version::{canonical_heads, version_digest};

@@ -19,7 +19,12 @@ pub trait Store: Send + Sync + 'static {
     fn record(&self, doc: &DocId) -> Result<Option<Record>, StoreError>;
 
     /// Records whose id begins with `prefix` and is above `after`, in ascending order of id bytes.
-    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(DocId, Record)>, StoreError>;
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(DocId, Record)>, StoreError>;
 
     /// The changes of a document's tail that were committed above `after`, in order of LSN.
     fn tail(&self, doc: &DocId, after: Lsn) -> Result<Vec<(Lsn, Change)>, StoreError>;

@@ -91,7 +91,9 @@ pub enum StoreError {
     Failed { operation: &'static str, subject: String, reason: String },
     #[error("{operation} {subject}: stored data is damaged: {reason}")]
     Damaged { operation: &'static str, subject: String, reason: String },
-    #[error("the data folder has format {found}; this version of Syncline reads up to {known}. Use a newer Syncline")]
+    #[error(
+        "the data folder has format {found}; this version of Syncline reads up to {known}. Use a newer Syncline"
+    )]
     Newer { found: u32, known: u32 },
     #[error("the data folder {path} is in use by another process")]
     Locked { path: String },
