@@ -113,3 +113,6 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 
 /// Milliseconds that text and list differences may search before the middle is replaced.
 pub const DIFF_BUDGET_MS: u64 = 10;
+
+/// Bytes of a name, URL or reason on a link. A longer one closes the link.
+pub const MAX_TEXT_BYTES: usize = 2_048;

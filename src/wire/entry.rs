@@ -48,6 +48,13 @@ impl Entry {
         decode(bytes).map_err(|e| EntryError(e.to_string()))
     }
 
+    /// Origin and counter of an encoded entry, without decoding the rest.
+    pub fn peek(bytes: &[u8]) -> Option<(Origin, u64)> {
+        let d = &mut Decoder::new(bytes);
+        array(d, 5).ok()?;
+        Some((Origin::from_bytes(fixed(d).ok()?), d.u64().ok()?))
+    }
+
     /// About how many bytes this takes, in memory and encoded.
     pub fn size_hint(&self) -> usize {
         let changes: usize = self.changes.iter().map(|c| c.bytes.len() + 48 + 34 * c.deps.len()).sum();
@@ -108,7 +115,7 @@ fn decode(bytes: &Bytes) -> Result<Entry, minicbor::decode::Error> {
 }
 
 /// A definite array of at least `least` elements. Its length is not trusted for allocation: each element takes a byte at least.
-fn array(d: &mut Decoder<'_>, least: u64) -> Result<u64, minicbor::decode::Error> {
+pub(super) fn array(d: &mut Decoder<'_>, least: u64) -> Result<u64, minicbor::decode::Error> {
     match d.array()? {
         Some(n) if n >= least => Ok(n),
         Some(n) => Err(minicbor::decode::Error::message(format!("an array of {n}, not {least}"))),
@@ -116,11 +123,11 @@ fn array(d: &mut Decoder<'_>, least: u64) -> Result<u64, minicbor::decode::Error
     }
 }
 
-fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], minicbor::decode::Error> {
+pub(super) fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], minicbor::decode::Error> {
     d.bytes()?.try_into().map_err(|_| minicbor::decode::Error::message(format!("not {N} bytes")))
 }
 
-fn skip(d: &mut Decoder<'_>, fields: u64) -> Result<(), minicbor::decode::Error> {
+pub(super) fn skip(d: &mut Decoder<'_>, fields: u64) -> Result<(), minicbor::decode::Error> {
     (0..fields).try_for_each(|_| d.skip())
 }
 
@@ -146,4 +153,58 @@ pub(super) fn decode_vector(d: &mut Decoder<'_>) -> Result<VersionVector, minicb
         vector.raise(Origin::from_bytes(fixed(d)?), d.u64()?);
     }
     Ok(vector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::NodeId;
+
+    fn entry() -> Entry {
+        let origin = Origin { node: NodeId([1; 8]), incarnation: 2, random: 3 };
+        let other = Origin { node: NodeId([9; 8]), incarnation: 1, random: 7 };
+        Entry {
+            origin,
+            counter: 300,
+            held: [(other, 5)].into_iter().collect(),
+            doc: DocId::new("a/b").unwrap(),
+            changes: vec![Change {
+                hash: Hash([4; 32]),
+                deps: Heads::from_slice(&[Hash([5; 32])]),
+                bytes: Bytes::from_static(b"opaque"),
+            }],
+        }
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_its_bytes() {
+        let bytes = Bytes::from(entry().to_bytes());
+        assert_eq!(Entry::from_bytes(&bytes).unwrap(), entry());
+        assert_eq!(Entry::peek(&bytes), Some((entry().origin, 300)));
+    }
+
+    #[test]
+    fn the_encoding_is_stable() {
+        let digest = blake3::hash(&entry().to_bytes()).to_hex();
+        assert_eq!(&digest[..16], "403670db9c9da704");
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_skipped() {
+        let mut bytes = entry().to_bytes();
+        bytes[0] += 1;
+        bytes.extend_from_slice(&[0x63, b'n', b'e', b'w']);
+        assert_eq!(Entry::from_bytes(&bytes.into()).unwrap(), entry());
+    }
+
+    #[test]
+    fn cut_or_extended_bytes_are_refused() {
+        let bytes = entry().to_bytes();
+        for end in 0..bytes.len() {
+            assert!(Entry::from_bytes(&Bytes::copy_from_slice(&bytes[..end])).is_err(), "cut at {end}");
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert!(Entry::from_bytes(&longer.into()).is_err());
+    }
 }
