@@ -5,6 +5,7 @@
 pub mod base;
 pub mod crdt;
 pub mod node;
+pub mod replication;
 pub mod store;
 pub mod wire;
 

@@ -2,9 +2,13 @@
 
 mod ids;
 pub mod limits;
+mod planted;
 mod vector;
 mod version;
 
 pub use ids::{Change, DocId, DocIdError, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role};
+#[cfg(feature = "planted-bugs")]
+pub use planted::plant;
+pub use planted::{Bug, planted};
 pub use vector::VersionVector;
 pub use version::{canonical_heads, version_digest};

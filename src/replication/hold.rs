@@ -1,0 +1,66 @@
+//! Entries that have arrived before what they hang on.
+
+use std::collections::BTreeMap;
+
+use super::core::Received;
+use crate::base::limits::HOLD_BYTES;
+use crate::base::{LinkId, Origin, VersionVector};
+
+/// Per origin, by counter. Bounded in bytes.
+#[derive(Default)]
+pub(super) struct Hold {
+    by_origin: BTreeMap<Origin, BTreeMap<u64, Held>>,
+    bytes: usize,
+}
+
+struct Held {
+    received: Received,
+    link: LinkId,
+    size: usize,
+}
+
+impl Hold {
+    /// False when there is no room: the entry is gone, and must be asked for again.
+    pub fn insert(&mut self, link: LinkId, received: Received) -> bool {
+        let size = received.entry.size_hint();
+        if self.bytes + size > HOLD_BYTES {
+            return false;
+        }
+        let waiting = self.by_origin.entry(received.entry.origin).or_default();
+        let counter = received.entry.counter;
+        if waiting.insert(counter, Held { received, link, size }).is_none() {
+            self.bytes += size;
+        }
+        true
+    }
+
+    /// Takes one entry that fits on top of `vector`, and drops those that it already covers.
+    pub fn take_fitting(&mut self, vector: &VersionVector) -> Option<(LinkId, Received)> {
+        for (origin, waiting) in &mut self.by_origin {
+            let next = vector.get(origin) + 1;
+            while let Some(first) = waiting.first_entry() {
+                if *first.key() < next {
+                    self.bytes -= first.remove().size;
+                    continue;
+                }
+                if *first.key() == next && vector.covers(&first.get().received.entry.held) {
+                    let held = first.remove();
+                    self.bytes -= held.size;
+                    return Some((held.link, held.received));
+                }
+                break;
+            }
+        }
+        self.by_origin.retain(|_, waiting| !waiting.is_empty());
+        None
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn clear(&mut self) {
+        self.by_origin.clear();
+        self.bytes = 0;
+    }
+}

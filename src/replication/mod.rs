@@ -1,0 +1,14 @@
+//! The replication core: which entries a node lacks, from whom it takes them, when they fit, and what it
+//! sends on. A state machine without I/O, clock or entropy: every call is given the time, and what to
+//! send, read and commit comes back as [`Effect`]s. It never waits, and it never looks into a document.
+
+mod core;
+mod hold;
+mod lag;
+mod link;
+mod sources;
+mod table;
+
+pub use self::core::{Core, Effect, Event, Identity, ReadFrom, Received};
+pub use lag::Standing;
+pub use table::KnownNode;
