@@ -11,3 +11,14 @@ pub struct EditError;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("admit")]
 pub struct AdmitError;
+pub fn heads_after(
+    heads: &crate::base::Heads,
+    hash: &crate::base::Hash,
+    deps: &[crate::base::Hash],
+) -> crate::base::Heads {
+    let mut after: crate::base::Heads = heads.iter().filter(|head| !deps.contains(head)).copied().collect();
+    if let Err(place) = after.binary_search(hash) {
+        after.insert(place, *hash);
+    }
+    after
+}

@@ -1,12 +1,16 @@
 //! Threads: document mailboxes, the committer, queues, the only reader of clock and entropy; and the
 //! handle that everything above uses.
 
+mod absorb;
 mod api;
+mod engine;
+mod ring;
 
 pub use api::{
     ClusterState, ClusterView, Condition, Form, Health, Listed, NodeError, NodeRow, Read, Reading, Tags,
     Write, Written,
 };
+pub use engine::{Committed, Dice, Engine, EngineConfig, OpenError, Output, Touched, read_log};
 
 use std::sync::Arc;
 

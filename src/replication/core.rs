@@ -236,6 +236,11 @@ impl Core {
         self.digest
     }
 
+    /// The last LSN on disk.
+    pub fn log_head(&self) -> Lsn {
+        self.log_head
+    }
+
     /// Bytes of entries that wait for their causes.
     pub fn held_bytes(&self) -> usize {
         self.hold.bytes()
