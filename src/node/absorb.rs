@@ -107,12 +107,9 @@ impl Records {
                 self.hashes = 0;
             }
             let tail = store.tail(doc, Lsn(0))?;
-            let known: FxHashSet<u128> = tail
-                .iter()
-                .map(|(_, change)| change)
-                .chain(staged)
-                .map(|change| half(&change.hash))
-                .collect();
+            let staged = staged.iter().filter(|item| item.doc == *doc).flat_map(|item| &item.changes);
+            let all = tail.iter().map(|(_, change)| change).chain(staged).chain(new);
+            let known: FxHashSet<u128> = all.map(|change| half(&change.hash)).collect();
             self.hashes += known.len();
             self.known.insert(doc.clone(), known);
         }
