@@ -53,6 +53,8 @@ pub struct Touched {
     pub lsn: Lsn,
     /// It entered here, so the document in memory has it already.
     pub local: bool,
+    /// A stored change of the document is damaged.
+    pub fenced: bool,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -312,7 +314,7 @@ impl Engine {
         } else if record.fenced.is_none() {
             return Ok(());
         }
-        self.pending.touched.push(Touched { doc: doc.clone(), lsn, local });
+        self.pending.touched.push(Touched { doc: doc.clone(), lsn, local, fenced: record.fenced.is_some() });
         self.pending.records.insert(doc, record);
         Ok(())
     }

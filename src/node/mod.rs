@@ -1,23 +1,45 @@
 //! Threads: document mailboxes, the committer, queues, the only reader of clock and entropy; and the
 //! handle that everything above uses.
+//!
+//! - `engine`, `absorb`, `ring`: what a commit is made of, without threads
+//! - `committer`: the one thread that commits
+//! - `documents`, `work`: documents in memory, reads and writes
+//! - `link`: connections to other nodes
+//! - `shared`, `view`: how the node and the cluster stand
 
 mod absorb;
 mod api;
+mod clock;
+mod committer;
+mod documents;
 mod engine;
+mod link;
 mod ring;
+mod shared;
+mod view;
+mod work;
 
 pub use api::{
     ClusterState, ClusterView, Condition, Form, Health, Listed, NodeError, NodeRow, Read, Reading, Tags,
     Write, Written,
 };
 pub use engine::{Committed, Dice, Engine, EngineConfig, OpenError, Output, Touched, read_log};
+pub use link::{Link, LinkEnd};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::base::{DocId, Role};
-use crate::store::Store;
+use self::clock::Clock;
+use self::committer::{Committer, Input, TICK_MS};
+use self::documents::Documents;
+use self::shared::Shared;
+use crate::base::limits::{COMMIT_QUEUE, LIST_PAGE_MOST, SHUTDOWN_MS};
+use crate::base::{LinkId, Role};
+use crate::replication::Event;
+use crate::store::{Store, StoreError};
 
 /// What a node is told at its start.
 #[derive(Clone, Debug)]
@@ -31,7 +53,7 @@ pub struct NodeConfig {
     pub url: Option<String>,
     /// Does the configuration name any peer or upstream?
     pub has_peers: bool,
-    /// Threads that work on documents.
+    /// So much heavy work on documents is done at once.
     pub workers: usize,
 }
 
@@ -39,76 +61,139 @@ pub struct NodeConfig {
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
-struct Inner;
+struct Inner {
+    clock: Clock,
+    store: Arc<dyn Store>,
+    documents: Arc<Documents>,
+    shared: Arc<Shared>,
+    inputs: mpsc::Sender<Input>,
+    links: AtomicU64,
+    open_links: Arc<AtomicUsize>,
+}
 
 impl Node {
-    /// Opens the incarnation and starts the threads. Must be called inside a Tokio runtime.
-    pub fn start(_config: NodeConfig, _store: Arc<dyn Store>) -> Result<Node, NodeError> {
-        Ok(Node(Arc::new(Inner)))
+    /// Opens the incarnation and starts the threads. Must be called inside a multi-threaded Tokio runtime.
+    ///
+    /// # Errors
+    /// When the store fails, or belongs to another cluster.
+    pub fn start(config: NodeConfig, store: Arc<dyn Store>) -> Result<Node, NodeError> {
+        let clock = Clock::start();
+        let engine_config = EngineConfig {
+            cluster: config.cluster.clone(),
+            name: config.name.clone(),
+            role: config.role,
+            url: config.url.clone(),
+        };
+        let engine = Engine::open(clock.now(), engine_config, clock::draw()?, store.clone())?;
+        let workers = config.workers;
+        let shared = Arc::new(Shared::new(config, engine.core().identity().origin));
+        let documents = Arc::new(Documents::new(store.clone(), shared.clone(), workers));
+        let (inputs, receiver) = mpsc::channel(COMMIT_QUEUE);
+        let channel = (inputs.downgrade(), receiver);
+        Committer::spawn(engine, clock, documents.clone(), shared.clone(), store.clone(), channel)
+            .map_err(|e| NodeError::Storage { reason: format!("no thread for the committer: {e}") })?;
+        tokio::spawn(tick(inputs.downgrade()));
+        let (links, open_links) = (AtomicU64::new(0), Arc::default());
+        Ok(Node(Arc::new(Inner { clock, store, documents, shared, inputs, links, open_links })))
     }
-    pub async fn read(&self, _doc: &DocId, _read: Read) -> Result<Reading, NodeError> {
-        Err(NodeError::Stopping)
-    }
-    pub async fn write(&self, _doc: &DocId, _write: Write) -> Result<Written, NodeError> {
-        Err(NodeError::Stopping)
-    }
-    /// Takes raw Automerge changes (concatenated chunks, or a saved document).
-    pub async fn admit(&self, _doc: &DocId, _raw: Bytes) -> Result<Written, NodeError> {
-        Err(NodeError::Stopping)
-    }
+
     /// At most `LIST_PAGE_MOST` rows above `after`, in ascending order of id bytes.
+    ///
+    /// # Errors
+    /// When storage fails.
     pub async fn list(
         &self,
-        _prefix: String,
-        _after: Option<String>,
-        _limit: usize,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
     ) -> Result<Vec<Listed>, NodeError> {
-        Err(NodeError::Stopping)
+        let store = self.0.store.clone();
+        let limit = limit.min(LIST_PAGE_MOST);
+        let rows = tokio::task::spawn_blocking(move || store.list(&prefix, after.as_deref(), limit)).await;
+        let rows = rows.map_err(|e| NodeError::Storage { reason: e.to_string() })??;
+        let listed = rows.into_iter().filter(|(_, record)| !record.deleted && !record.heads.is_empty());
+        Ok(listed
+            .map(|(doc, record)| Listed {
+                doc,
+                heads: record.heads,
+                changes: record.changes,
+                bytes: record.bytes,
+                created: record.created,
+                modified: record.modified,
+            })
+            .collect())
     }
+
+    /// # Errors
+    /// When the node is stopping.
     pub async fn cluster(&self) -> Result<ClusterView, NodeError> {
-        Err(NodeError::Stopping)
+        let (answer, view) = oneshot::channel();
+        self.0.inputs.send(Input::View(answer)).await.map_err(|_| NodeError::Stopping)?;
+        view.await.map_err(|_| NodeError::Stopping)
     }
+
     pub fn health(&self) -> Health {
-        Health { role: String::new(), storage: false, ready: false, reason: None }
+        self.0.shared.health()
     }
+
     /// Base URLs of the live masters that this node knows.
     pub fn masters(&self) -> Vec<String> {
-        Vec::new()
+        self.0.shared.masters()
     }
+
     pub fn role(&self) -> Role {
-        Role::Master
+        self.0.shared.role()
     }
-    /// Ends links, finishes what is queued, closes the store. At most `SHUTDOWN_MS`.
-    pub async fn stop(&self) {}
 
     /// A new connection to another node. `dialled` says who opened it.
-    pub fn link(&self, _dialled: bool) -> Result<Link, NodeError> {
-        Err(NodeError::Stopping)
+    ///
+    /// # Errors
+    /// When the node has too many links, or is stopping.
+    pub async fn link(&self, dialled: bool) -> Result<Link, NodeError> {
+        let id = LinkId(self.0.links.fetch_add(1, Ordering::Relaxed) + 1);
+        Link::open(id, dialled, self.0.inputs.clone(), self.0.open_links.clone()).await
+    }
+
+    /// Commits what is queued, ends links, and lets go of the store. At most `SHUTDOWN_MS`.
+    pub async fn stop(&self) {
+        let (stopped, stop) = oneshot::channel();
+        let end = async {
+            if self.0.inputs.send(Input::Stop(stopped)).await.is_ok() {
+                let _ = stop.await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_millis(SHUTDOWN_MS), end).await.is_err() {
+            tracing::warn!("the committer did not end within {SHUTDOWN_MS} ms");
+        }
     }
 }
 
-/// One connection to another node, as the socket's pump sees it: frames in, frames out.
-pub struct Link;
-
-/// Why a link ends.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LinkEnd(pub String);
-
-impl Link {
-    /// A frame has been read from the socket. Returns when the node has room for the next: reading
-    /// the socket must wait for it. An error means: send what `next` still gives, then close.
-    pub async fn received(&self, _frame: Bytes) -> Result<(), LinkEnd> {
-        Err(LinkEnd(String::new()))
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } => NodeError::StorageFull,
+            error => NodeError::Storage { reason: error.to_string() },
+        }
     }
-    /// The next frame to write; None when the node is done with the link.
-    pub async fn next(&self) -> Option<Bytes> {
-        None
+}
+
+impl From<OpenError> for NodeError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => error.into(),
+            error @ OpenError::Cluster { .. } => NodeError::Storage { reason: error.to_string() },
+        }
     }
-    /// A frame of that many bytes has been handed to the kernel.
-    pub fn written(&self, _bytes: usize) {}
-    /// Who is at the other end, once it has said hello.
-    pub fn peer(&self) -> Option<String> {
-        None
+}
+
+async fn tick(inputs: mpsc::WeakSender<Input>) {
+    let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(inputs) = inputs.upgrade() else { return };
+        if inputs.send(Input::Event(Event::Tick)).await.is_err() {
+            return;
+        }
     }
 }

@@ -437,11 +437,12 @@ impl Core {
     fn accept(&mut self, now: Millis, link: LinkId, received: Received, effects: &mut Vec<Effect>) {
         let (origin, counter) = (received.entry.origin, received.entry.counter);
         let known = self.suspects.contains_key(&(origin, counter));
-        if received.damaged.is_some() && !known {
-            if let Some(other) = self.another_ahead(&origin, link) {
-                self.suspects.insert((origin, counter), Suspect { received, since: now });
-                return self.take_from(now, origin, other, effects);
-            }
+        if received.damaged.is_some()
+            && !known
+            && let Some(other) = self.another_ahead(&origin, link)
+        {
+            self.suspects.insert((origin, counter), Suspect { received, since: now });
+            return self.take_from(now, origin, other, effects);
         }
         self.suspects.remove(&(origin, counter));
         self.staged.raise(origin, counter);

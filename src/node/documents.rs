@@ -1,0 +1,343 @@
+//! Documents in memory: a mailbox each, worked on by the runtime's threads, within a budget of bytes.
+//!
+//! A document's mailbox is a fair lock: whoever holds it works on the document, in the order of arrival. Light
+//! work is done where the request runs; heavy work (loading, large merges and edits) moves the other requests
+//! of that thread elsewhere first, and at most as many at once as there are workers.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use tokio::sync::{MutexGuard, Notify, Semaphore};
+
+use super::NodeError;
+use super::engine::Touched;
+use super::shared::Shared;
+use crate::base::limits::{DOCUMENT_CACHE_BYTES, DOCUMENT_QUEUE, MERGE_INTERVAL_MS};
+use crate::base::{Change, DocId, Heads, Lsn};
+use crate::crdt::Document;
+use crate::store::Store;
+
+const SHARDS: usize = 64;
+
+/// Bytes that a cell counts for beyond its document.
+const CELL_BYTES: usize = 1_024;
+
+/// From this size on, in bytes, work on a document counts as heavy.
+const HEAVY_BYTES: usize = 64 << 10;
+
+/// So many waiting changes are merged where the request runs.
+const LIGHT_MERGE: usize = 32;
+
+pub(super) struct Documents {
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    shards: Vec<Mutex<FxHashMap<DocId, Arc<Cell>>>>,
+    /// Estimated bytes of all cells.
+    bytes: AtomicUsize,
+    /// The shard that is looked through next when the budget is exceeded.
+    hand: AtomicUsize,
+    heavy: Semaphore,
+}
+
+/// One document's place in memory.
+pub(super) struct Cell {
+    doc: DocId,
+    /// LSN of the last commit that brought it something from elsewhere.
+    remote: AtomicU64,
+    /// LSN of the last commit of something that was made here.
+    local: AtomicU64,
+    /// Submissions that are not answered yet. While there are any the cell is not evicted.
+    uncommitted: AtomicUsize,
+    fenced: AtomicBool,
+    /// Used since the eviction's hand last passed.
+    used: AtomicBool,
+    /// Requests that wait for it or work on it.
+    waiting: AtomicUsize,
+    /// Something has come from elsewhere.
+    arrived: Notify,
+    loaded: tokio::sync::Mutex<Option<Loaded>>,
+}
+
+/// A materialised document.
+pub(super) struct Loaded {
+    pub document: Document,
+    /// The incarnation in which it was loaded: its actor.
+    epoch: u64,
+    /// All that came from elsewhere up to this LSN is merged.
+    merged: Lsn,
+    last_merge: Instant,
+    merge_cost: Duration,
+    /// Its present JSON, where somebody has asked for it.
+    pub rendered: Option<(Heads, Bytes, usize)>,
+    /// What it counts for in the budget.
+    counted: usize,
+}
+
+/// Exclusive use of one document.
+pub(super) struct Hold<'a> {
+    documents: &'a Documents,
+    cell: &'a Cell,
+    slot: MutexGuard<'a, Option<Loaded>>,
+}
+
+/// Which waiting changes have to be merged first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// All: a reader sees them, or a version is named.
+    Now,
+    /// Those that have waited long enough: merging costs more than the write itself.
+    Lazy,
+}
+
+impl Documents {
+    pub fn new(store: Arc<dyn Store>, shared: Arc<Shared>, workers: usize) -> Self {
+        Self {
+            store,
+            shared,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            bytes: AtomicUsize::new(0),
+            hand: AtomicUsize::new(0),
+            heavy: Semaphore::new(workers.max(1)),
+        }
+    }
+
+    pub fn cell(&self, doc: &DocId) -> Arc<Cell> {
+        let mut shard = lock(self.shard(doc));
+        if let Some(cell) = shard.get(doc) {
+            cell.used.store(true, Ordering::Relaxed);
+            return cell.clone();
+        }
+        let cell = Arc::new(Cell {
+            doc: doc.clone(),
+            remote: AtomicU64::new(0),
+            local: AtomicU64::new(0),
+            uncommitted: AtomicUsize::new(0),
+            fenced: AtomicBool::new(false),
+            used: AtomicBool::new(true),
+            waiting: AtomicUsize::new(0),
+            arrived: Notify::new(),
+            loaded: tokio::sync::Mutex::new(None),
+        });
+        shard.insert(doc.clone(), cell.clone());
+        drop(shard);
+        self.bytes.fetch_add(CELL_BYTES, Ordering::Relaxed);
+        cell
+    }
+
+    /// Told by the committer, in the order of the log, when a commit is on disk.
+    pub fn committed(&self, touched: &Touched) {
+        let shard = lock(self.shard(&touched.doc));
+        // A document that nobody has in memory needs no word.
+        let Some(cell) = shard.get(&touched.doc) else { return };
+        if touched.fenced {
+            cell.fenced.store(true, Ordering::Release);
+        }
+        if touched.local {
+            cell.local.store(touched.lsn.0, Ordering::Release);
+        } else {
+            cell.remote.store(touched.lsn.0, Ordering::Release);
+            cell.arrived.notify_waiters();
+        }
+    }
+
+    fn shard(&self, doc: &DocId) -> &Mutex<FxHashMap<DocId, Arc<Cell>>> {
+        use std::hash::{BuildHasher, BuildHasherDefault};
+        let hash = BuildHasherDefault::<rustc_hash::FxHasher>::default().hash_one(doc);
+        // The map uses the low bits.
+        &self.shards[(hash >> 48) as usize % SHARDS]
+    }
+
+    /// Drops documents that were not used lately until the budget holds.
+    fn evict(&self) {
+        for _ in 0..2 * SHARDS {
+            if self.bytes.load(Ordering::Relaxed) <= DOCUMENT_CACHE_BYTES {
+                return;
+            }
+            let hand = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let mut freed = 0;
+            lock(&self.shards[hand]).retain(|_, cell| {
+                // The map's own reference is the only one: nobody works on it, or is about to.
+                let idle = Arc::strong_count(cell) == 1 && cell.uncommitted.load(Ordering::Acquire) == 0;
+                if !idle || cell.used.swap(false, Ordering::Relaxed) {
+                    return true;
+                }
+                let Ok(slot) = cell.loaded.try_lock() else { return true };
+                freed += CELL_BYTES + slot.as_ref().map_or(0, |loaded| loaded.counted);
+                false
+            });
+            self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Cell {
+    /// Waits for the document's mailbox.
+    ///
+    /// # Errors
+    /// `Busy` when too many wait already.
+    pub async fn hold<'a>(&'a self, documents: &'a Documents) -> Result<Hold<'a>, NodeError> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= DOCUMENT_QUEUE {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(NodeError::Busy);
+        }
+        let leave = Leave(&self.waiting);
+        let slot = self.loaded.lock().await;
+        drop(leave);
+        Ok(Hold { documents, cell: self, slot })
+    }
+
+    /// Ready when something has come from elsewhere since this was called.
+    pub fn arrived(&self) -> tokio::sync::futures::Notified<'_> {
+        self.arrived.notified()
+    }
+
+    pub fn has_uncommitted(&self) -> bool {
+        self.uncommitted.load(Ordering::Acquire) > 0
+    }
+
+    /// Until the guard is dropped the cell stays in memory.
+    pub fn submit(self: &Arc<Self>) -> Uncommitted {
+        self.uncommitted.fetch_add(1, Ordering::AcqRel);
+        Uncommitted(self.clone())
+    }
+}
+
+/// A submission that is not answered yet.
+pub(super) struct Uncommitted(Arc<Cell>);
+
+impl Drop for Uncommitted {
+    fn drop(&mut self) {
+        self.0.uncommitted.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Hold<'_> {
+    /// The document, loaded and as fresh as asked for, and the epoch of its actor.
+    ///
+    /// # Errors
+    /// When storage fails, or the document is fenced.
+    pub async fn document(&mut self, freshness: Freshness) -> Result<(&mut Loaded, u64), NodeError> {
+        let (origin, epoch) = self.documents.shared.origin();
+        if self.cell.fenced.load(Ordering::Acquire) {
+            let record = self.documents.store.record(&self.cell.doc)?.unwrap_or_default();
+            return Err(NodeError::Fenced { reason: record.fenced.unwrap_or_default() });
+        }
+        // What was made in an incarnation that has ended may not be on disk.
+        if self.slot.as_ref().is_some_and(|loaded| loaded.epoch != epoch) {
+            let gone = self.slot.take().map_or(0, |loaded| loaded.counted);
+            self.documents.bytes.fetch_sub(gone, Ordering::Relaxed);
+        }
+        if self.slot.is_none() {
+            let (documents, doc) = (self.documents, &self.cell.doc);
+            let load = || load(&*documents.store, doc, origin.to_bytes(), epoch);
+            *self.slot = Some(heavily(documents, load).await?);
+        } else {
+            self.merge(freshness).await?;
+        }
+        Ok((self.loaded()?, epoch))
+    }
+
+    /// The document as [`Hold::document`] has left it.
+    pub fn loaded(&mut self) -> Result<&mut Loaded, NodeError> {
+        self.slot.as_mut().ok_or(NodeError::Stopping)
+    }
+
+    /// Is work on the document, as it is loaded, heavy?
+    pub fn is_heavy(&self) -> bool {
+        self.slot.as_ref().is_none_or(|loaded| loaded.document.size_estimate() >= HEAVY_BYTES)
+    }
+
+    async fn merge(&mut self, freshness: Freshness) -> Result<(), NodeError> {
+        let Some(loaded) = self.slot.as_mut() else { return Ok(()) };
+        // In this order: what came from elsewhere up to `local` is then within `remote`.
+        let local = Lsn(self.cell.local.load(Ordering::Acquire));
+        let remote = Lsn(self.cell.remote.load(Ordering::Acquire));
+        if remote <= loaded.merged {
+            loaded.merged = loaded.merged.max(local);
+            return Ok(());
+        }
+        let pause = Duration::from_millis(MERGE_INTERVAL_MS).max(4 * loaded.merge_cost);
+        let wait = freshness == Freshness::Lazy && loaded.last_merge.elapsed() < pause;
+        if wait && !loaded.document.is_empty() {
+            return Ok(());
+        }
+        let tail = self.documents.store.tail(&self.cell.doc, loaded.merged)?;
+        let merged = tail.last().map_or(remote, |(lsn, _)| (*lsn).max(remote));
+        let changes: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
+        let heavy = changes.len() > LIGHT_MERGE || loaded.document.size_estimate() >= HEAVY_BYTES;
+        let start = Instant::now();
+        if heavy {
+            heavily(self.documents, || loaded.document.merge(&changes)).await;
+        } else {
+            loaded.document.merge(&changes);
+        }
+        loaded.merged = merged;
+        loaded.rendered = None;
+        loaded.last_merge = Instant::now();
+        loaded.merge_cost = start.elapsed();
+        Ok(())
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let Some(loaded) = self.slot.as_mut() else { return };
+        let rendered = loaded.rendered.as_ref().map_or(0, |(_, body, _)| body.len());
+        let size = loaded.document.size_estimate() + rendered;
+        let before = std::mem::replace(&mut loaded.counted, size);
+        let bytes = &self.documents.bytes;
+        let total = if size >= before {
+            bytes.fetch_add(size - before, Ordering::Relaxed) + (size - before)
+        } else {
+            bytes.fetch_sub(before - size, Ordering::Relaxed)
+        };
+        if total > DOCUMENT_CACHE_BYTES && size > before {
+            self.documents.evict();
+        }
+    }
+}
+
+/// Runs heavy work without delaying the other requests of this thread.
+pub(super) async fn heavily<T>(documents: &Documents, work: impl FnOnce() -> T) -> T {
+    // The semaphore is never closed; were it, the work would still be done.
+    let _permit = documents.heavy.acquire().await;
+    tokio::task::block_in_place(work)
+}
+
+fn load(store: &dyn Store, doc: &DocId, actor: [u8; 16], epoch: u64) -> Result<Loaded, NodeError> {
+    let record = store.record(doc)?.unwrap_or_default();
+    if let Some(reason) = record.fenced {
+        return Err(NodeError::Fenced { reason });
+    }
+    let snapshot = store.snapshot(doc)?;
+    let tail = store.tail(doc, Lsn(0))?;
+    let merged = tail.last().map_or(record.last_lsn, |(lsn, _)| (*lsn).max(record.last_lsn));
+    let tail: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
+    let start = Instant::now();
+    let document = Document::load(actor, doc.clone(), snapshot.as_deref(), &tail)
+        .map_err(|e| NodeError::Fenced { reason: e.to_string() })?;
+    Ok(Loaded {
+        document,
+        epoch,
+        merged,
+        last_merge: start,
+        merge_cost: start.elapsed(),
+        rendered: None,
+        counted: 0,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}

@@ -1,0 +1,92 @@
+//! The cluster as this node sees it.
+
+use super::engine::Engine;
+use super::shared::Shared;
+use super::{ClusterState, ClusterView, NodeRow};
+use crate::base::limits::LINK_DEAD_MS;
+use crate::base::{Millis, NodeId, Role, VersionVector};
+use crate::replication::Core;
+
+pub(super) fn cluster(core: &Core, now: Millis, has_peers: bool) -> ClusterView {
+    let me = core.identity();
+    let known = core.known(now);
+    let name_of = |node: &NodeId| {
+        let row = known.iter().find(|(row, _)| row.info.node == *node);
+        if *node == me.node {
+            me.name.clone()
+        } else {
+            row.map_or(node.to_string(), |(row, _)| row.info.name.clone())
+        }
+    };
+    let mut nodes: Vec<NodeRow> = known
+        .iter()
+        .map(|(row, standing)| NodeRow {
+            id: row.info.node.to_string(),
+            name: row.info.name.clone(),
+            role: row.info.role.to_string(),
+            url: row.info.url.clone(),
+            incarnation: row.info.origin.incarnation,
+            vector: vector(&row.info.vector),
+            digest: hex(&row.info.digest),
+            links: row.info.links.iter().map(name_of).collect(),
+            behind: standing.behind,
+            behind_ms: standing.behind_ms,
+            ahead: standing.ahead,
+            heard_ms: now.since(row.said),
+            converged: row.info.vector == *core.vector() && row.info.digest == core.digest(),
+        })
+        .collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let state = state(&nodes, has_peers);
+    nodes.insert(
+        0,
+        NodeRow {
+            id: me.node.to_string(),
+            name: me.name.clone(),
+            role: me.role.to_string(),
+            url: me.url.clone(),
+            incarnation: me.origin.incarnation,
+            vector: vector(core.vector()),
+            digest: hex(&core.digest()),
+            links: core.linked().map(|(hello, _)| hello.name.clone()).collect(),
+            behind: 0,
+            behind_ms: 0,
+            ahead: 0,
+            heard_ms: 0,
+            converged: true,
+        },
+    );
+    ClusterView { cluster: me.cluster.clone(), node: me.node.to_string(), state, nodes }
+}
+
+/// Tells everybody what has changed: may this node be used, and where are the masters?
+pub(super) fn publish(engine: &Engine, now: Millis, shared: &Shared) {
+    let core = engine.core();
+    if !shared.is_caught_up() && core.linked().any(|(hello, _)| core.vector().covers(&hello.vector)) {
+        shared.set_caught_up();
+    }
+    let known = core.known(now);
+    let alive = known.into_iter().filter(|(row, _)| now.since(row.said) < LINK_DEAD_MS);
+    let masters = alive.filter(|(row, _)| row.info.role == Role::Master).filter_map(|(row, _)| row.info.url);
+    shared.set_masters(masters.collect());
+}
+
+fn state(others: &[NodeRow], has_peers: bool) -> ClusterState {
+    if others.is_empty() && has_peers {
+        ClusterState::Unknown
+    } else if others.iter().any(|row| row.heard_ms >= LINK_DEAD_MS) {
+        ClusterState::Partitioned
+    } else if others.iter().all(|row| row.converged) {
+        ClusterState::Converged
+    } else {
+        ClusterState::Converging
+    }
+}
+
+fn vector(vector: &VersionVector) -> Vec<(String, u64)> {
+    vector.iter().map(|(origin, counter)| (origin.to_string(), counter)).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,200 @@
+//! Reads and writes of one document, from its mailbox to the committer and back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::committer::{Input, Submission};
+use super::documents::{Cell, Freshness, Hold, heavily};
+use super::{Form, Node, NodeError, Read, Reading, Write, Written};
+use crate::base::limits::VERSION_WAIT_MS;
+use crate::base::{DocId, Hash};
+use crate::crdt::{Document, Edit, Edited};
+
+/// What is found out and done while one holds a document.
+enum Attempt<T> {
+    Done(T),
+    /// A version is named that is not here yet.
+    NotYet,
+}
+
+impl Node {
+    /// # Errors
+    /// `NotFound`, `VersionNotFound`, `Fenced`, `Busy`, or that storage fails.
+    pub async fn read(&self, doc: &DocId, read: Read) -> Result<Reading, NodeError> {
+        let inner = &self.0;
+        let cell = inner.documents.cell(doc);
+        let mut hold = cell.hold(&inner.documents).await?;
+        hold.document(Freshness::Now).await?;
+        let heavy = hold.is_heavy();
+        let (loaded, _) = hold.document(Freshness::Now).await?;
+        if loaded.document.is_empty() {
+            return Err(NodeError::NotFound);
+        }
+        let plain = read.at.is_none() && read.form == Form::Json;
+        let reading = match &loaded.rendered {
+            Some((version, body, conflicts)) if plain => {
+                Reading { body: body.clone(), version: version.clone(), conflicts: *conflicts }
+            }
+            _ => {
+                let render = || render(&loaded.document, &read);
+                let reading = if heavy { heavily(&inner.documents, render).await } else { render() }?;
+                if plain {
+                    loaded.rendered =
+                        Some((reading.version.clone(), reading.body.clone(), reading.conflicts));
+                }
+                reading
+            }
+        };
+        drop(hold);
+        self.settle(&cell).await?;
+        Ok(reading)
+    }
+
+    /// Answers when the write is on disk.
+    ///
+    /// # Errors
+    /// As told in [`NodeError`]. After `Storage` it is unknown whether the write is on disk.
+    pub async fn write(&self, doc: &DocId, write: Write) -> Result<Written, NodeError> {
+        self.require_master()?;
+        let wait = write.wait.0.min(VERSION_WAIT_MS);
+        let deadline = Instant::now() + Duration::from_millis(wait);
+        let cell = self.0.documents.cell(doc);
+        loop {
+            // Before the attempt, so that what arrives during it is not missed.
+            let arrived = cell.arrived();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            match self.attempt(&cell, doc, &write).await? {
+                Attempt::Done(written) => return Ok(written),
+                Attempt::NotYet => {
+                    if tokio::time::timeout_at(deadline.into(), arrived).await.is_err() {
+                        return Err(NodeError::NotYetConverged);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes raw Automerge changes: concatenated chunks, or a saved document. Answers when they are on disk.
+    ///
+    /// # Errors
+    /// As told in [`NodeError`].
+    pub async fn admit(&self, doc: &DocId, raw: Bytes) -> Result<Written, NodeError> {
+        self.require_master()?;
+        let inner = &self.0;
+        let cell = inner.documents.cell(doc);
+        let mut hold = cell.hold(&inner.documents).await?;
+        let (loaded, epoch) = hold.document(Freshness::Now).await?;
+        let created = loaded.document.is_empty();
+        let edited = heavily(&inner.documents, || loaded.document.admit(&raw)).await?;
+        self.submit(&cell, hold, doc, epoch, created, edited).await
+    }
+
+    async fn attempt(
+        &self,
+        cell: &Arc<Cell>,
+        doc: &DocId,
+        write: &Write,
+    ) -> Result<Attempt<Written>, NodeError> {
+        let inner = &self.0;
+        let mut hold = cell.hold(&inner.documents).await?;
+        let names_a_version = write.parents.is_some() || write.condition != super::Condition::default();
+        let freshness = if names_a_version { Freshness::Now } else { Freshness::Lazy };
+        hold.document(freshness).await?;
+        let heavy = hold.is_heavy();
+        let (loaded, epoch) = hold.document(freshness).await?;
+        let document = &mut loaded.document;
+        let created = document.is_empty();
+        if created && write.must_exist {
+            return Err(NodeError::NotFound);
+        }
+        let here = document.applied_heads();
+        if !write.condition.holds((!created).then_some(&here)) {
+            return Err(NodeError::PreconditionFailed { current: here });
+        }
+        let at: Option<&[Hash]> = match &write.parents {
+            Some(parents) if *parents == here => None,
+            Some(parents) if !parents.iter().all(|hash| document.has(hash)) => return Ok(Attempt::NotYet),
+            Some(parents) => Some(parents),
+            None => None,
+        };
+        let unix = i64::try_from(inner.clock.unix().0).unwrap_or(0);
+        let author = write.author.as_deref().or(Some(inner.shared.name()));
+        let edit: &Edit = &write.edit;
+        let mut work = || document.edit(edit, at, author, unix);
+        let edited = if heavy { heavily(&inner.documents, work).await } else { work() }?;
+        self.submit(cell, hold, doc, epoch, created, edited).await.map(Attempt::Done)
+    }
+
+    /// Hands what was made to the committer while the document is still held, so that the order of a document's
+    /// changes is that of their making, and waits for the disk.
+    async fn submit(
+        &self,
+        cell: &Arc<Cell>,
+        mut hold: Hold<'_>,
+        doc: &DocId,
+        epoch: u64,
+        created: bool,
+        edited: Edited,
+    ) -> Result<Written, NodeError> {
+        let Edited { changes, version } = edited;
+        let loaded = hold.loaded()?;
+        let current = loaded.document.applied_heads();
+        if changes.is_empty() {
+            drop(hold);
+            self.settle(cell).await?;
+            return Ok(Written { created: false, version, current });
+        }
+        loaded.rendered = None;
+        let uncommitted = cell.submit();
+        let (answer, committed) = oneshot::channel();
+        let doc = doc.clone();
+        let submission = Input::Submit(Submission { doc, changes, epoch, answer, uncommitted });
+        // Were this request dropped while it waits here, the document would have a change that nobody stores.
+        if let Err(unsent) = self.0.inputs.try_send(submission) {
+            match unsent {
+                tokio::sync::mpsc::error::TrySendError::Closed(_) => return Err(NodeError::Stopping),
+                tokio::sync::mpsc::error::TrySendError::Full(submission) => {
+                    let sent = tokio::task::block_in_place(|| self.0.inputs.blocking_send(submission));
+                    sent.map_err(|_| NodeError::Stopping)?;
+                }
+            }
+        }
+        drop(hold);
+        let outcome = committed.await.unwrap_or(Err(NodeError::Stopping));
+        outcome.map(|()| Written { created, version, current })
+    }
+
+    /// Waits until what was seen of a document is on disk.
+    async fn settle(&self, cell: &Cell) -> Result<(), NodeError> {
+        if !cell.has_uncommitted() {
+            return Ok(());
+        }
+        let (answer, settled) = oneshot::channel();
+        self.0.inputs.send(Input::Barrier(answer)).await.map_err(|_| NodeError::Stopping)?;
+        settled.await.unwrap_or(Err(NodeError::Stopping))
+    }
+
+    fn require_master(&self) -> Result<(), NodeError> {
+        if self.role().takes_writes() {
+            return Ok(());
+        }
+        Err(NodeError::ReadOnly { masters: self.masters() })
+    }
+}
+
+fn render(document: &Document, read: &Read) -> Result<Reading, NodeError> {
+    let at = read.at.as_deref();
+    let missing = |_| NodeError::VersionNotFound;
+    if read.form == Form::Automerge {
+        let body = document.save(at).map_err(missing)?;
+        let version = read.at.clone().unwrap_or_else(|| document.applied_heads());
+        return Ok(Reading { body, version, conflicts: document.conflicts() });
+    }
+    let rendered = document.json(at, read.form == Form::TypedJson).map_err(missing)?;
+    let version = read.at.clone().unwrap_or_else(|| document.applied_heads());
+    Ok(Reading { body: rendered.body, version, conflicts: rendered.conflicts })
+}
