@@ -52,6 +52,7 @@ pub struct Commit {
     pub log: Vec<LogItem>,
     pub tail: Vec<TailItem>,
     pub records: Vec<(DocId, Record)>,
+    pub folds: Vec<Fold>,
     /// The whole vector and digest after this commit.
     pub vector: Option<(VersionVector, [u8; 16])>,
     /// The vector after the entry with that LSN, every `MARK_EVERY` LSNs.
@@ -72,6 +73,17 @@ pub struct TailItem {
     pub lsn: Lsn,
     /// The entry's changes that are new to the document, causes first.
     pub changes: Vec<Change>,
+}
+
+/// A document's changes moved from its tail into its snapshot.
+#[derive(Clone, Debug)]
+pub struct Fold {
+    pub doc: DocId,
+    /// The whole folded part, as Automerge's save; takes the place of the one before.
+    pub snapshot: Bytes,
+    /// Where the changes stood that it now holds. They are named one by one, since a change that could
+    /// not be merged yet stays in the tail, whatever its LSN.
+    pub folded: Vec<Lsn>,
 }
 
 /// Single facts that a start needs.
