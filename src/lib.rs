@@ -2,6 +2,8 @@
 //!
 //! The rooms, from the ground up; imports point downward only (see `ARCHITECTURE.md`).
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 pub mod base;
 pub mod crdt;
 pub mod node;

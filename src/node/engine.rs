@@ -228,7 +228,7 @@ impl Engine {
             tail: pending.tail,
             records,
             vector: Some((vector, digest)),
-            meta: Vec::new(),
+            ..Commit::default()
         };
         if let Err(error) = self.store.commit(&commit) {
             self.fail(now, error.clone(), outputs);

@@ -1,0 +1,42 @@
+# `make demo` and `make test` are all that most people need; `make help` lists the rest.
+#
+# Everything is built in the one profile `release`, so that RocksDB's C++ is compiled once.
+
+CARGO ?= cargo
+# More arguments for the demo, as in: make demo ARGS="--masters 2 --replicas 1"
+ARGS ?=
+
+# One part of a longer run, with the time that it took.
+part = @start=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(( $$(date +%s) - start )) s"
+
+.PHONY: help demo test fix setup bench
+
+help:
+	@echo "make demo    3 masters and 2 replicas on this machine, with edits to watch"
+	@echo "make test    formatting, lints and all tests"
+	@echo "make fix     formats, and writes the parts of documents that are made from the sources"
+	@echo "make setup   installs what a build needs, or says what to install"
+	@echo "make bench   the benchmarks of benches/README.md; a few minutes"
+
+setup:
+	@sh tests/setup.sh
+
+demo: setup
+	$(CARGO) run --release --locked -- demo $(ARGS)
+
+test:
+	@sh tests/setup.sh --test
+	$(call part,formatting,$(CARGO) fmt --check)
+	$(call part,lints,$(CARGO) clippy --release --locked --all-targets -- -D warnings)
+	$(call part,tests,$(CARGO) test --release --locked)
+
+fix:
+	@sh tests/setup.sh --test
+	$(CARGO) fmt
+	SYNCLINE_FIX=1 $(CARGO) test --release --quiet --test tidy
+
+bench: setup
+	$(CARGO) build --release --locked
+	$(CARGO) run --release --locked --quiet -- bench write
+	$(CARGO) run --release --locked --quiet -- bench ingest
+	$(CARGO) run --release --locked --quiet -- bench converge

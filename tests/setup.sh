@@ -1,0 +1,74 @@
+#!/bin/sh
+# Makes a Debian machine that has cargo ready to build Syncline. RocksDB is C++ and its bindings are
+# made from its headers, so clang and libclang are needed beside Rust. Quick where nothing is missing,
+# and then needs no network.
+#
+#   tests/setup.sh          what a build needs
+#   tests/setup.sh --test   and what `make test` needs
+set -eu
+
+rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+fail() {
+    printf '%s\n' "setup: $1" >&2
+    exit 1
+}
+
+have_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    for lib in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*-linux-gnu/libclang*.so* \
+        /usr/lib64/libclang*.so* /usr/lib/libclang*.so* /usr/local/lib/libclang*.so*; do
+        [ -e "$lib" ] && return 0
+    done
+    return 1
+}
+
+missing() {
+    command -v clang >/dev/null 2>&1 || printf ' clang'
+    have_libclang || printf ' libclang-dev'
+    command -v c++ >/dev/null 2>&1 || printf ' g++'
+}
+
+command -v cargo >/dev/null 2>&1 || fail "cargo is missing: install Rust $rust_wanted or later, see https://rustup.rs"
+
+# The lower of the two versions must be the wanted one.
+rust=$(rustc --version | cut -d' ' -f2)
+lower=$(printf '%s\n%s\n' "$rust_wanted" "${rust%%-*}" | sort -V | head -n 1)
+[ "$lower" = "$rust_wanted" ] || fail "Rust $rust is too old: Syncline needs $rust_wanted or later (rustup update)"
+
+packages=$(missing)
+if [ -n "$packages" ]; then
+    as_root=none
+    if [ "$(id -u)" = 0 ]; then
+        as_root=''
+    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        as_root='sudo -n'
+    fi
+    if [ "$as_root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
+        fail "missing:$packages. Install them and run make again; on Debian or Ubuntu:
+    sudo apt-get install$packages"
+    fi
+    echo "setup: installing$packages with apt-get (a minute or two)"
+    $as_root apt-get update -qq || echo "setup: apt-get update failed; trying with the lists that are here" >&2
+    # shellcheck disable=SC2086
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null ||
+        fail "apt-get could not install:$packages. Install them by hand and run make again"
+    packages=$(missing)
+    [ -z "$packages" ] || fail "still missing after apt-get:$packages"
+fi
+
+if [ "${1:-}" = --test ]; then
+    parts=''
+    cargo fmt --version >/dev/null 2>&1 || parts="$parts rustfmt"
+    cargo clippy --version >/dev/null 2>&1 || parts="$parts clippy"
+    if [ -n "$parts" ]; then
+        # shellcheck disable=SC2086
+        { command -v rustup >/dev/null 2>&1 && rustup component add $parts; } ||
+            fail "missing parts of Rust:$parts. Install them: rustup component add$parts"
+    fi
+fi
+
+target=${CARGO_TARGET_DIR:-target}
+if ! ls "$target"/release/build/librocksdb-sys-*/out/librocksdb.a >/dev/null 2>&1; then
+    echo "setup: the first build compiles RocksDB, which takes about 15 minutes on two cores; later builds do not"
+fi
