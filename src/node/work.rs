@@ -101,9 +101,15 @@ impl Node {
     ) -> Result<Attempt<Written>, NodeError> {
         let inner = &self.0;
         let mut hold = cell.hold(&inner.documents).await?;
-        let names_a_version = write.parents.is_some() || write.condition != super::Condition::default();
-        let freshness = if names_a_version { Freshness::Now } else { Freshness::Lazy };
-        hold.document(freshness).await?;
+        let conditional = write.condition != super::Condition::default();
+        let mut freshness = if conditional { Freshness::Now } else { Freshness::Lazy };
+        let (loaded, _) = hold.document(freshness).await?;
+        if let Some(parents) = &write.parents
+            && !parents.iter().all(|hash| loaded.document.has(hash))
+        {
+            freshness = Freshness::Now;
+            hold.document(freshness).await?;
+        }
         let heavy = hold.is_heavy();
         let (loaded, epoch) = hold.document(freshness).await?;
         let document = &mut loaded.document;
