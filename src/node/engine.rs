@@ -227,6 +227,7 @@ impl Engine {
             log: pending.log,
             tail: pending.tail,
             records,
+            folds: Vec::new(),
             vector: Some((vector, digest)),
             ..Commit::default()
         };

@@ -36,7 +36,8 @@
 //! under way all or nothing. A commit that failed has an unknown outcome until the next start: no reader
 //! of this process sees it, yet the next start may find it, whole. After a failure the store may refuse
 //! every further commit until it is opened again (RocksDB does, when its log could not be written);
-//! reads go on. So after [`StoreError::Full`] too: free the disk, then restart.
+//! reads go on. So after [`StoreError::Full`] too: free the disk, then restart. A store that does take a
+//! further commit has dropped the failed one for good, so its LSNs may be used again.
 //!
 //! A disk that acknowledges an fsync and then forgets it breaks all of this, and nothing here notices
 //! beyond what checksums and the manifest's list of logs reveal at the next start.
