@@ -383,5 +383,4 @@ fn open_error(path: &Path, cause: &rocksdb::Error) -> StoreError {
 }
 
 #[cfg(test)]
-#[path = "rocks_tests.rs"]
 mod tests;
