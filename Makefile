@@ -29,6 +29,7 @@ test:
 	$(call part,formatting,$(CARGO) fmt --check)
 	$(call part,lints,$(CARGO) clippy --release --locked --all-targets -- -D warnings)
 	$(call part,tests,$(CARGO) test --release --locked)
+	$(call part,planted bugs,$(CARGO) test --release --locked --features planted-bugs --test sim planted)
 
 fix:
 	@sh tests/setup.sh --test

@@ -40,7 +40,8 @@ fn first_sentence(text: &str) -> Option<String> {
         .collect();
     let paragraph = lines.join(" ");
     let end = paragraph.find(". ").map_or(paragraph.len(), |at| at + 1);
-    (end > 0).then(|| paragraph[..end].to_owned())
+    // Links to items mean something to rustdoc only.
+    (end > 0).then(|| paragraph[..end].replace("[`", "`").replace("`]", "`"))
 }
 
 /// The table of floors in `ARCHITECTURE.md` must say what the check of imports enforces.
