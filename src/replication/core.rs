@@ -1,5 +1,8 @@
 //! The state machine: [`Core::handle`] takes one event and gives effects.
 
+mod serve;
+mod upkeep;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,18 +11,9 @@ use super::lag::{Lag, Standing};
 use super::link::{Cursor, Link};
 use super::sources::Sources;
 use super::table::{KnownNode, Table};
-use crate::base::limits::{HEARTBEAT_MS, HELLO_MS, LINK_DEAD_MS};
+use crate::base::limits::HEARTBEAT_MS;
 use crate::base::{Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
-use crate::wire::{Entry, Heartbeat, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
-
-/// A damaged entry is asked for elsewhere, and for so long it is waited for, in milliseconds.
-const SUSPECT_MS: u64 = 1_000;
-
-/// A heartbeat comes this soon, in milliseconds, where this node's vector has moved since the last.
-const NEWS_MS: u64 = 200;
-
-/// A link whose socket takes nothing for this long, in milliseconds, is closed.
-const STUCK_MS: u64 = 30_000;
+use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
 
 /// Who this node is, for others.
 #[derive(Clone, Debug)]
@@ -503,73 +497,6 @@ impl Core {
         self.send(link, Message::Request { start, stop: Vec::new() }, effects);
     }
 
-    /// Sends a link what it wants of a commit that has just happened.
-    fn forward(&mut self, link: LinkId, segments: &[Arc<Segment>], first: Lsn, effects: &mut Vec<Effect>) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        if state.cursor != Cursor::Head || state.reading {
-            return;
-        }
-        if !state.has_room() {
-            state.cursor = Cursor::At(first);
-            return;
-        }
-        let selected = state.select(segments);
-        if !selected.is_empty() {
-            self.send(link, Message::Segments(selected), effects);
-        }
-    }
-
-    /// Has the log read for a link that is behind in it and has room.
-    fn serve(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        if state.reading || !state.has_room() {
-            return;
-        }
-        if state.is_served(&self.vector) {
-            state.cursor = Cursor::Head;
-        }
-        let from = match state.cursor {
-            Cursor::Head => return,
-            Cursor::At(lsn) => ReadFrom::At(lsn),
-            Cursor::Seek => ReadFrom::Seek(state.sent()),
-        };
-        state.reading = true;
-        state.seek_again = false;
-        effects.push(Effect::Read { link, from });
-    }
-
-    fn log_read(&mut self, link: LinkId, segments: &[Arc<Segment>], next: Lsn, effects: &mut Vec<Effect>) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        state.reading = false;
-        let selected = state.select(segments);
-        if state.seek_again {
-            state.cursor = Cursor::Seek;
-        } else if next > self.log_head {
-            state.cursor = Cursor::Head;
-        } else {
-            state.cursor = Cursor::At(next);
-        }
-        if !selected.is_empty() {
-            self.acknowledge(link, effects);
-            self.send(link, Message::Segments(selected), effects);
-        }
-        self.serve(link, effects);
-    }
-
-    /// Tells a link what has come onto this node's disk since it was last told. Where its socket is full
-    /// this waits: later it says the same and more.
-    fn acknowledge(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        if state.hello.is_none() || !state.has_room() {
-            return;
-        }
-        let moved = self.vector.above(&state.acknowledged);
-        if !moved.is_empty() {
-            state.acknowledged = self.vector.clone();
-            self.send(link, Message::Acknowledge(moved), effects);
-        }
-    }
-
     fn send(&mut self, link: LinkId, message: Message, effects: &mut Vec<Effect>) {
         let Some(state) = self.links.get_mut(&link) else { return };
         let weight = match &message {
@@ -584,127 +511,6 @@ impl Core {
     fn drop_link(&mut self, now: Millis, link: LinkId, reason: &str, effects: &mut Vec<Effect>) {
         close(link, reason, effects);
         self.link_down(now, link, effects);
-    }
-
-    fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        self.end_dead_links(now, effects);
-        self.settle_suspects(now, effects);
-        self.choose_again(now, effects);
-        self.heartbeat(now, effects);
-    }
-
-    fn end_dead_links(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let mut dead = Vec::new();
-        for (id, link) in &mut self.links {
-            if link.in_flight == 0 {
-                link.drained = now;
-            }
-            let reason = match &link.hello {
-                None if now.since(link.up) >= HELLO_MS => "no hello came".to_owned(),
-                _ if now.since(link.heard) >= LINK_DEAD_MS => {
-                    format!("nothing was heard for {LINK_DEAD_MS} ms")
-                }
-                _ if now.since(link.drained) >= STUCK_MS => format!("it took nothing for {STUCK_MS} ms"),
-                // The same incarnation can never have less than others have of it.
-                Some(hello)
-                    if now.since(link.up) >= LINK_DEAD_MS
-                        && link.vector.get(&hello.origin) < self.vector.get(&hello.origin) =>
-                {
-                    format!(
-                        "incarnation {} of node {} has {} of its own entries, and {} were seen: it has lost \
-                         writes. Restart it: it then begins a new incarnation",
-                        hello.origin.incarnation,
-                        hello.name,
-                        link.vector.get(&hello.origin),
-                        self.vector.get(&hello.origin)
-                    )
-                }
-                _ => continue,
-            };
-            dead.push((*id, reason));
-        }
-        for (link, reason) in dead {
-            self.drop_link(now, link, &reason, effects);
-        }
-    }
-
-    /// Commits damaged entries as they are for which no better copy came: the vector always moves on.
-    fn settle_suspects(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let due: Vec<_> =
-            self.suspects.iter().filter(|(_, s)| now.since(s.since) >= SUSPECT_MS).map(|(k, _)| *k).collect();
-        for key in due {
-            let Some(suspect) = self.suspects.remove(&key) else { continue };
-            if self.judge(&suspect.received.entry) == Fit::Fits {
-                self.staged.raise(key.0, key.1);
-                effects.push(Effect::Commit(suspect.received));
-            }
-        }
-        self.release(now, effects);
-    }
-
-    fn choose_again(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        for origin in self.sources.origins() {
-            let have = self.staged.get(&origin);
-            let Some(source) = self.sources.get(&origin).cloned() else { continue };
-            let direct = self.links.iter().find(|(_, link)| {
-                link.hello
-                    .as_ref()
-                    .is_some_and(|hello| hello.origin == origin && link.vector.get(&origin) >= have)
-            });
-            if !self.links.values().any(|link| link.vector.get(&origin) > have) {
-                self.sources.content(now, &origin);
-                if let Some((direct, _)) =
-                    direct.filter(|(id, _)| **id != source.link && source.is_settled(now))
-                {
-                    self.take_from(now, origin, *direct, effects);
-                }
-                continue;
-            }
-            if !source.is_stale(now) {
-                continue;
-            }
-            if let Some(link) = self.best_ahead(&origin, Some(source.link)) {
-                self.take_from(now, origin, link, effects);
-            } else if source.is_lost(now) {
-                self.take_from(now, origin, source.link, effects);
-            }
-        }
-        self.choose_sources(now, effects);
-    }
-
-    fn heartbeat(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let due: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| self.beat_is_due(now, link)).map(|(id, _)| *id).collect();
-        if due.is_empty() {
-            return;
-        }
-        self.stamp += 1;
-        let mine = NodeInfo {
-            node: self.me.node,
-            name: self.me.name.clone(),
-            role: self.me.role,
-            url: self.me.url.clone(),
-            origin: self.me.origin,
-            stamp: self.stamp,
-            age_ms: 0,
-            vector: self.vector.clone(),
-            digest: self.digest,
-            links: self.links.values().filter_map(Link::node).collect(),
-        };
-        self.table.learn(now, mine);
-        for link in due {
-            let Some(state) = self.links.get_mut(&link) else { continue };
-            state.beaten = now;
-            let nodes = self.table.untold(now, &mut state.told);
-            let beat = Heartbeat { log_head: self.log_head.0, nodes };
-            self.send(link, Message::Heartbeat(beat), effects);
-        }
-    }
-
-    fn beat_is_due(&self, now: Millis, link: &Link) -> bool {
-        let since = now.since(link.beaten);
-        let news = || self.table.row(&self.me.node).is_none_or(|row| row.info.vector != self.vector);
-        link.hello.is_some() && link.has_room() && (since >= HEARTBEAT_MS || (since >= NEWS_MS && news()))
     }
 }
 
