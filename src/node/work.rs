@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::committer::{Input, Submission};
 use super::documents::{Cell, Freshness, Hold, heavily};
 use super::{Form, Node, NodeError, Read, Reading, Write, Written};
-use crate::base::limits::VERSION_WAIT_MS;
+use crate::base::limits::{DIFF_BUDGET_MS, VERSION_WAIT_MS};
 use crate::base::{DocId, Hash};
 use crate::crdt::{Document, Edit, Edited};
 
@@ -130,7 +130,8 @@ impl Node {
         let unix = i64::try_from(inner.clock.unix().0).unwrap_or(0);
         let author = write.author.as_deref().or(Some(inner.shared.name()));
         let edit: &Edit = &write.edit;
-        let mut work = || document.edit(edit, at, author, unix);
+        let deadline = Instant::now() + Duration::from_millis(DIFF_BUDGET_MS);
+        let mut work = || document.edit(edit, at, author, unix, Some(deadline));
         let edited = if heavy { heavily(&inner.documents, work).await } else { work() }?;
         self.submit(cell, hold, doc, epoch, created, edited).await.map(Attempt::Done)
     }
