@@ -1,7 +1,7 @@
 //! Changes and heads, materialisation, edits, JSON ⇄ Automerge. No I/O, no clock.
 //!
 //! - `change`, `chunk`: one opaque change, and what can be told of it without a document
-//! - `document`, `clash`, `admit`, `derive`: a materialised document, and what may become part of it
+//! - `document`, `clash`, `admit`, `wellformed`, `derive`: a materialised document, and what may become part of it
 //! - `edit`, `difference`: what writers ask for, as operations on an open transaction
 //! - `json`, `typed`, `render`: JSON in and out
 
@@ -16,6 +16,7 @@ mod json;
 mod render;
 #[cfg(test)]
 mod tests;
+mod wellformed;
 
 pub use admit::AdmitError;
 pub use change::{BadChange, heads_after, verify};
