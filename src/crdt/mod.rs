@@ -2,20 +2,26 @@
 //!
 //! - `change`, `chunk`: one opaque change, and what can be told of it without a document
 //! - `document`, `clash`, `admit`, `wellformed`, `derive`: a materialised document, and what may become part of it
-//! - `edit`, `difference`: what writers ask for, as operations on an open transaction
-//! - `json`, `typed`, `render`: JSON in and out
+//! - `edit`, `assign`, `difference`: what writers ask for, as operations on an open transaction
+//! - `json`, `typed`, `tree`, `render`: JSON in and out
 
 mod admit;
+#[cfg(test)]
+mod arbitrary;
+mod assign;
 mod change;
 mod chunk;
 mod clash;
 mod derive;
+mod difference;
 mod document;
 mod edit;
 mod json;
 mod render;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod typed;
 mod wellformed;
 
 pub use admit::AdmitError;

@@ -416,3 +416,16 @@ proptest! {
         prop_assert_eq!(straight.left_out().collect::<Vec<_>>(), other.left_out().collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn debug_case() {
+    let set = changes(&[Step::Odd { of: 0, how: 0 }, Step::Twin { of: 0, key: 0 }]);
+    for c in &set {
+        eprintln!("{:?} deps {:?}", c.hash, c.deps);
+    }
+    for order in [vec![0, 1, 0], vec![0, 1, 1], vec![1, 0, 0], vec![1, 1, 0], vec![1, 0, 1], vec![0, 0, 1]] {
+        let order_c: Vec<Change> = order.iter().filter_map(|i: &usize| set.get(*i).cloned()).collect();
+        let m = merged(&order_c, 1).unwrap();
+        eprintln!("{order:?} {:?} {}", m.left_out, m.is_broken());
+    }
+}
