@@ -114,6 +114,9 @@ pub const SHUTDOWN_MS: u64 = 5_000;
 pub const HEADER_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;
 
+/// Milliseconds for which a client may take nothing of an answer. Past it the connection is cut: it would keep its place for ever.
+pub const STALL_MS: u64 = 60_000;
+
 /// Client connections at once. Further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
