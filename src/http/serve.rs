@@ -23,7 +23,7 @@ use tracing::{Level, debug, enabled, warn};
 
 use super::body::Timed;
 use super::stall::Moving;
-use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, STALL_MS};
+use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
 
 /// After an accept that failed for want of files or memory, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -117,6 +117,7 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
+        .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(Moving::new(socket, bounds.stall)), service)
         .with_upgrades();
     let mut connection = pin!(connection);

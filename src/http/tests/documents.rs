@@ -31,6 +31,17 @@ async fn a_put_creates_and_then_replaces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_object_is_a_document() {
+    let site = site();
+    site.put("/v1/docs/a", "{}").await.ok(201);
+    site.patch("/v1/docs/b", "{}").await.ok(201);
+    for path in ["/v1/docs/a", "/v1/docs/b"] {
+        assert_eq!(site.get(path).await.ok(200).json(), json!({}));
+        assert_eq!(site.put(path, "{}").await.ok(200).json()["created"], false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_id_may_end_like_a_part_of_a_document() {
     let site = site();
     let created = site.put("/v1/docs/a%2Fchanges", "{}").await.ok(201);
@@ -233,10 +244,11 @@ async fn an_author_is_kept_with_the_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_changes_are_taken_once_what_they_hang_on_is_here() {
-    let site = site();
-    site.put("/v1/docs/a", r#"{"a": 1}"#).await.ok(201);
-    let second = site.patch("/v1/docs/a", r#"{"a": 2}"#).await.ok(200);
-    let saved = site.ask(call("GET", "/v1/docs/a", &[("accept", "application/vnd.automerge")], "")).await;
+    // Another node's: changes by an actor of its own a node takes from nobody.
+    let (site, other) = (site(), site());
+    other.put("/v1/docs/a", r#"{"a": 1}"#).await.ok(201);
+    let second = other.patch("/v1/docs/a", r#"{"a": 2}"#).await.ok(200);
+    let saved = other.ask(call("GET", "/v1/docs/a", &[("accept", "application/vnd.automerge")], "")).await;
     let doc = Automerge::load(&saved.body).expect("a saved document");
     let changes = doc.get_changes(&[]);
     let last = changes.last().expect("a change");

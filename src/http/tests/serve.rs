@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::limits::MAX_HEAD_BYTES;
 use crate::http::body;
 use crate::http::serve::{Bounds, serve_within};
 
@@ -135,6 +136,21 @@ async fn a_body_in_pieces_is_put_together_and_the_connection_kept() {
     server.stop.cancel();
     assert_eq!(rest(&mut socket).await, "");
     server.ended.await.expect("no panic").expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_not_looked_at() {
+    let server = start(echo(), Bounds::default()).await;
+    let ask = async |filling: usize| {
+        let mut socket = server.connect().await;
+        let filling = "x".repeat(filling);
+        let head = format!("{}connection: close\r\nfilling: {filling}\r\n\r\nhello", head(5));
+        // May be cut while it is being sent.
+        let _ = socket.write_all(head.as_bytes()).await;
+        rest(&mut socket).await
+    };
+    assert!(!ask(2 * MAX_HEAD_BYTES).await.contains("hello"));
+    assert!(ask(MAX_HEAD_BYTES / 2).await.ends_with("hello"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
