@@ -6,6 +6,7 @@
 
 pub mod base;
 pub mod crdt;
+pub mod http;
 pub mod net;
 pub mod node;
 pub mod replication;
