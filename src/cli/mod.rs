@@ -3,7 +3,15 @@
 //! A command returns `Ok`, or a [`Failure`]: one line on standard error, and the exit code that scripts
 //! go by.
 
+mod client;
+mod cluster;
+mod demo;
+mod doc;
 mod output;
+mod scratch;
+mod serve;
+mod signals;
+mod table;
 
 use std::process::ExitCode;
 
@@ -20,7 +28,16 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// Run one node of a cluster
+    Serve(serve::Serve),
+    /// Run a whole cluster in this process, with people who write, to look at
+    Demo(demo::Demo),
+    /// Read, write and list documents
+    Doc(doc::Doc),
+    /// See how the nodes of a cluster stand
+    Cluster(cluster::Cluster),
+}
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no such document or version; 4 node not reached.
@@ -29,7 +46,12 @@ Errors are one line on standard error.";
 impl Cli {
     /// Runs the command to its end.
     pub async fn run(self) -> ExitCode {
-        let done: Result<(), Failure> = match self.command {};
+        let done: Result<(), Failure> = match self.command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Doc(doc) => doc.run().await,
+            Command::Cluster(cluster) => cluster.run().await,
+        };
         output::exit(done)
     }
 }
