@@ -38,8 +38,7 @@ pub struct Serve {
 
 impl Serve {
     pub async fn run(self) -> Result<(), Failure> {
-        let settings =
-            self.given.settle(self.config.as_deref())?;
+        let settings = self.given.settle(self.config.as_deref())?;
         let json = settings.log_format == LogFormat::Json;
         telemetry::start(&settings.log, json).map_err(|error| Failure::usage(error.to_string()))?;
         let signals = Signals::listen().map_err(|error| Failure::refused(format!("signals: {error}")))?;

@@ -120,14 +120,14 @@ async fn start(
         ..settings
     };
     let role = settings.role;
-    let server = match Server::start(settings.clone()).await {
+    let started = match Server::start(settings.clone()).await {
         Err(ServerError::InUse { .. }) => {
             let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             Server::start(Settings { listen, ..settings }).await
         }
         started => started,
     };
-    let server = server?;
+    let server = started?;
     let url = server.url().parse().map_err(|error| Failure::refused(format!("{error}")))?;
     Ok(Member { server, role, url, follows })
 }
