@@ -12,6 +12,9 @@ pub const MAX_DEPTH: usize = 100;
 /// Bytes of the `Author` header: names and mail addresses fit. 400 past it.
 pub const MAX_AUTHOR_BYTES: usize = 128;
 
+/// Bytes of a node's or a cluster's name. A node's name is the author of writes that name none. Refused at the start past it.
+pub const MAX_NAME_BYTES: usize = 128;
+
 /// Operations in one request of typed operations. 422 past it.
 pub const MAX_OPS: usize = 100_000;
 
@@ -134,3 +137,13 @@ pub const DIFF_IN_PLACE: usize = 1_000;
 
 /// Bytes of a name, URL or reason on a link. A longer one closes the link.
 pub const MAX_TEXT_BYTES: usize = 2_048;
+
+/// Bytes of a token file: thousands of tokens. Refused at the start past it.
+pub const MAX_TOKEN_FILE_BYTES: usize = 1 << 20;
+
+/// Bytes of an answer that the command line reads: far above any document that could be written. An error past it.
+pub const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// Milliseconds that the command line waits for a connection, and for a whole answer. Exit code 4 past it.
+pub const CLIENT_CONNECT_MS: u64 = 5_000;
+pub const CLIENT_ANSWER_MS: u64 = 60_000;
