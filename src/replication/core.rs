@@ -12,7 +12,7 @@ use super::link::{Cursor, Link};
 use super::sources::Sources;
 use super::table::{KnownNode, Table};
 use crate::base::limits::HEARTBEAT_MS;
-use crate::base::{Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
+use crate::base::{Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
 use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
 
 /// Who this node is, for others.
@@ -117,6 +117,7 @@ struct Suspect {
 /// The replication core of one node.
 pub struct Core {
     me: Identity,
+    bounds: Bounds,
     /// What is on this node's disk.
     vector: VersionVector,
     /// The same with the commit under way.
@@ -136,11 +137,19 @@ pub struct Core {
 
 impl Core {
     /// `vector`, `digest` and `log_head` are what is on disk.
-    pub fn new(now: Millis, me: Identity, vector: VersionVector, digest: [u8; 16], log_head: Lsn) -> Self {
+    pub fn new(
+        now: Millis,
+        me: Identity,
+        bounds: Bounds,
+        vector: VersionVector,
+        digest: [u8; 16],
+        log_head: Lsn,
+    ) -> Self {
         let mut lag = Lag::default();
         lag.note(now, &vector);
         Self {
             me,
+            bounds,
             staged: vector.clone(),
             vector,
             last_held: VersionVector::new(),
@@ -149,7 +158,7 @@ impl Core {
             stamp: 0,
             links: BTreeMap::new(),
             sources: Sources::default(),
-            hold: Hold::default(),
+            hold: Hold::new(bounds.hold),
             suspects: BTreeMap::new(),
             table: Table::default(),
             lag,
@@ -268,7 +277,7 @@ impl Core {
     }
 
     fn link_up(&mut self, now: Millis, link: LinkId, dialled: bool, effects: &mut Vec<Effect>) {
-        let mut state = Link::new(now, dialled);
+        let mut state = Link::new(now, dialled, self.bounds.window);
         state.acknowledged = self.vector.clone();
         self.links.insert(link, state);
         let hello = Hello {

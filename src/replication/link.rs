@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::limits::LINK_WINDOW_BYTES;
 use crate::base::{Lsn, Millis, NodeId, Origin, VersionVector};
 use crate::wire::{Hello, Segment};
 
@@ -32,6 +31,7 @@ pub(super) struct Link {
     pub seek_again: bool,
     /// Bytes handed to the socket and not yet written.
     pub in_flight: usize,
+    window: usize,
 }
 
 /// How far a link has been served from the log.
@@ -46,7 +46,7 @@ pub(super) enum Cursor {
 }
 
 impl Link {
-    pub fn new(now: Millis, dialled: bool) -> Self {
+    pub fn new(now: Millis, dialled: bool, window: usize) -> Self {
         Self {
             dialled,
             hello: None,
@@ -62,6 +62,7 @@ impl Link {
             reading: false,
             seek_again: false,
             in_flight: 0,
+            window,
         }
     }
 
@@ -70,7 +71,7 @@ impl Link {
     }
 
     pub fn has_room(&self) -> bool {
-        self.in_flight < LINK_WINDOW_BYTES
+        self.in_flight < self.window
     }
 
     /// Of these segments those that the other end wants and has not been sent. Notes them as sent.
