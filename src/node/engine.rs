@@ -359,7 +359,7 @@ pub fn read_log(store: &dyn Store, link: LinkId, from: &ReadFrom) -> Result<Even
         ReadFrom::At(lsn) => *lsn,
         ReadFrom::Seek(sent) => {
             let fits =
-                |mark: &VersionVector| sent.iter().all(|(origin, counter)| mark.get(&origin) <= counter);
+                |mark: &VersionVector| sent.iter().all(|(origin, counter)| mark.get(origin) <= *counter);
             store.seek(&fits)?
         }
     };

@@ -60,7 +60,7 @@ impl Ring {
                 start
             }
             ReadFrom::Seek(sent)
-                if sent.iter().all(|(origin, counter)| self.base.get(&origin) <= counter) =>
+                if sent.iter().all(|(origin, counter)| self.base.get(origin) <= *counter) =>
             {
                 0
             }
@@ -73,7 +73,9 @@ impl Ring {
             for segment in &batch.segments {
                 let is_new = match from {
                     ReadFrom::At(_) => true,
-                    ReadFrom::Seek(sent) => segment.last > sent.get(&segment.origin),
+                    ReadFrom::Seek(sent) => {
+                        sent.get(&segment.origin).is_some_and(|counter| segment.last > *counter)
+                    }
                 };
                 if is_new {
                     bytes += segment.size();

@@ -97,8 +97,9 @@ pub enum Effect {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReadFrom {
     At(Lsn),
-    /// After the last mark at which each of these origins was at most at the counter given.
-    Seek(VersionVector),
+    /// After the last mark at which each of these origins was at most at the counter given. Not a vector: there
+    /// an origin of which nothing was sent would be left out, and what it lacks most would be missed.
+    Seek(BTreeMap<Origin, u64>),
 }
 
 /// How an entry stands to what is held.

@@ -92,9 +92,4 @@ impl Link {
     pub fn is_served(&self, vector: &VersionVector) -> bool {
         self.wanted.iter().all(|(origin, sent)| vector.get(origin) <= *sent)
     }
-
-    /// What the other end has been sent of each origin that it wants.
-    pub fn sent(&self) -> VersionVector {
-        self.wanted.iter().map(|(origin, sent)| (*origin, *sent)).collect()
-    }
 }
