@@ -407,8 +407,7 @@ impl Core {
                 Fit::Known => {}
                 Fit::Fits => self.accept(now, link, received, effects),
                 Fit::Waits => {
-                    if !self.hold.insert(link, received) {
-                        self.sources.dropped(now, &origin);
+                    if !self.hold.insert(link, received) && self.sources.dropped(now, &origin) {
                         self.send(link, Message::Request { start: Vec::new(), stop: vec![origin] }, effects);
                     }
                 }

@@ -32,8 +32,10 @@ impl Hold {
         }
         let waiting = self.by_origin.entry(received.entry.origin).or_default();
         let counter = received.entry.counter;
-        if waiting.insert(counter, Held { received, link, size }).is_none() {
-            self.bytes += size;
+        // The copy that came first stays, unless only the second is whole.
+        if waiting.get(&counter).is_none_or(|held| held.received.damaged.is_some()) {
+            let before = waiting.insert(counter, Held { received, link, size });
+            self.bytes = self.bytes + size - before.map_or(0, |held| held.size);
         }
         true
     }
