@@ -10,7 +10,7 @@ use super::hold::Hold;
 use super::lag::{Lag, Standing};
 use super::link::{Cursor, Link};
 use super::sources::Sources;
-use super::table::{KnownNode, Table};
+use super::table::{KnownNode, Table, first_stamp};
 use crate::base::limits::HEARTBEAT_MS;
 use crate::base::{Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
 use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
@@ -148,6 +148,7 @@ impl Core {
     ) -> Self {
         let mut lag = Lag::default();
         lag.note(now, &vector);
+        let stamp = first_stamp(&me.origin);
         Self {
             me,
             bounds,
@@ -156,7 +157,7 @@ impl Core {
             last_held: VersionVector::new(),
             digest,
             log_head,
-            stamp: 0,
+            stamp,
             links: BTreeMap::new(),
             sources: Sources::default(),
             hold: Hold::new(bounds.hold),
@@ -195,6 +196,7 @@ impl Core {
                 self.staged = self.vector.clone();
                 self.last_held = VersionVector::new();
                 self.me.origin = origin;
+                self.stamp = self.stamp.max(first_stamp(&origin));
                 self.sources.clear();
                 self.hold.clear();
                 self.suspects.clear();
@@ -328,8 +330,15 @@ impl Core {
                 self.choose_among(now, vector.iter().map(|(origin, _)| origin), effects);
             }
             (Message::Heartbeat(heartbeat), true) => {
-                for info in heartbeat.nodes.into_iter().filter(|info| info.node != self.me.node) {
-                    self.table.learn(now, info);
+                for info in heartbeat.nodes {
+                    // Not to be told what it has just told.
+                    let told = state.told.entry(info.node).or_default();
+                    *told = info.stamp.max(*told);
+                    if info.node == self.me.node {
+                        self.stamp = self.stamp.max(info.stamp);
+                    } else {
+                        self.table.learn(now, info);
+                    }
                 }
             }
             // Entries come as an event of their own; unknown messages are those of later versions.
@@ -352,7 +361,7 @@ impl Core {
         let (node, origin) = (hello.node, hello.origin);
         // Told in the first heartbeat by itself; until then others learn at least that it is there.
         let row = first_row(&hello);
-        state.told.insert(node, (origin.incarnation, 0));
+        state.told.insert(node, row.stamp);
         state.hello = Some(hello);
         self.table.learn(now, row);
         // A standing wish for what it originates: its writes come without being asked for each time.
@@ -531,7 +540,7 @@ fn first_row(hello: &Hello) -> NodeInfo {
         role: hello.role,
         url: hello.url.clone(),
         origin: hello.origin,
-        stamp: 0,
+        stamp: first_stamp(&hello.origin),
         age_ms: 0,
         vector: hello.vector.clone(),
         digest: [0; 16],

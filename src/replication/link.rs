@@ -20,8 +20,10 @@ pub(super) struct Link {
     pub beaten: Millis,
     /// When its socket last took something, or nothing was waiting for it.
     pub drained: Millis,
-    /// Rows of the node table that it has been told.
-    pub told: BTreeMap<NodeId, (u32, u64)>,
+    /// Since when the other end has said less of its own incarnation than is here.
+    pub short: Option<Millis>,
+    /// Rows of the node table that it has been told, or has told.
+    pub told: BTreeMap<NodeId, u64>,
     /// Origins that the other end wants from here → the counter sent so far.
     pub wanted: BTreeMap<Origin, u64>,
     pub cursor: Cursor,
@@ -56,6 +58,7 @@ impl Link {
             heard: now,
             beaten: Millis(0),
             drained: now,
+            short: None,
             told: BTreeMap::new(),
             wanted: BTreeMap::new(),
             cursor: Cursor::Head,
@@ -68,6 +71,12 @@ impl Link {
 
     pub fn node(&self) -> Option<NodeId> {
         self.hello.as_ref().map(|hello| hello.node)
+    }
+
+    /// Has the other end less of its own incarnation than `vector`? Entries may come here by another way before
+    /// the other end's own word of them does; but that is soon over.
+    pub fn is_short(&self, vector: &VersionVector) -> bool {
+        self.hello.as_ref().is_some_and(|hello| self.vector.get(&hello.origin) < vector.get(&hello.origin))
     }
 
     pub fn has_room(&self) -> bool {
