@@ -1,6 +1,8 @@
 //! The state machine: [`Core::handle`] takes one event and gives effects.
 
 mod serve;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::BTreeMap;
