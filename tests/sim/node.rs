@@ -96,12 +96,19 @@ impl Process {
         link
     }
 
-    /// A document, loaded, with all that is on disk if `fresh`.
-    pub fn document(&mut self, doc: &DocId, fresh: bool) -> Result<&mut Loaded, Failure> {
+    /// A document, loaded, with all that is on disk if `fresh`. None where it must be loaded anew, and first a
+    /// change of it must reach the disk: else its sequence number would be used again.
+    pub fn document(&mut self, doc: &DocId, fresh: bool) -> Result<Option<&mut Loaded>, Failure> {
         let fails = |e: &dyn std::fmt::Display| Failure::new("documents", format!("{doc}: {e}"));
         let epoch = self.docs.epoch;
-        if self.docs.loaded.get(doc).is_some_and(|loaded| loaded.epoch != epoch || loaded.document.is_broken()) {
+        if self.docs.loaded.get(doc).is_some_and(|loaded| loaded.epoch != epoch) {
             self.docs.loaded.remove(doc);
+        }
+        if self.docs.loaded.get(doc).is_some_and(|loaded| loaded.document.is_broken()) {
+            self.evict(doc);
+            if self.docs.loaded.contains_key(doc) {
+                return Ok(None);
+            }
         }
         if !self.docs.loaded.contains_key(doc) {
             let tail = self.disk.tail(doc, Lsn(0)).map_err(|e| fails(&e))?;
@@ -118,9 +125,12 @@ impl Process {
             let changes: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
             if !changes.is_empty() {
                 loaded.document.merge(&changes);
+                if loaded.document.is_broken() {
+                    return Err(fails(&"merging has broken it"));
+                }
             }
         }
-        Ok(loaded)
+        Ok(Some(loaded))
     }
 
     /// Drops a document from memory, unless a change of it is at the committer.

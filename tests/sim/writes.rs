@@ -88,7 +88,8 @@ impl World {
         if evict {
             process.evict(&doc);
         }
-        let document = &mut process.document(&doc, fresh)?.document;
+        let Some(loaded) = process.document(&doc, fresh)? else { return Ok(()) };
+        let document = &mut loaded.document;
         let of_doc: Vec<&Heads> =
             clients.versions.iter().filter(|(of, _)| *of == doc).map(|(_, version)| version).collect();
         let at = rng.choice(of_doc).filter(|_| rng.usize(..PARENTS_ONE_IN) == 0);
@@ -98,6 +99,11 @@ impl World {
         if matches!(edited, Err(EditError::Refused { .. })) {
             edited = document.edit(&instead, at.as_deref(), None, unix, None);
         }
+        let left_out = document.left_out().count();
+        self.trace.note(self.now, "edit", &[left_out as u64], || {
+            let left_out: Vec<_> = document.left_out().collect();
+            format!("node {node}: {doc:?} by {edit:?}, left out: {left_out:?}")
+        });
         let Edited { changes, version } =
             edited.map_err(|e| Failure::new("edits", format!("{doc}: {edit:?}, then {instead:?}: {e}")))?;
         if rng.usize(..READ_ONE_IN) == 0 {
@@ -133,7 +139,8 @@ impl World {
 
     fn admit(&mut self, node: usize, doc: DocId, raw: &Bytes) -> Checked {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        let document = &mut process.document(&doc, true)?.document;
+        let Some(loaded) = process.document(&doc, true)? else { return Ok(()) };
+        let document = &mut loaded.document;
         // What clashes with what is here, or hangs on what is not, is rightly refused.
         let Ok(Edited { changes, .. }) = document.admit(raw) else { return Ok(()) };
         self.hand_over(node, doc, changes);

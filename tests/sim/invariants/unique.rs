@@ -1,10 +1,11 @@
-//! No (origin, counter) is used twice with different content, and none of our nodes makes an (actor, sequence) twice.
+//! No (origin, counter) is used twice with different content, and none of our nodes makes an (actor, sequence) of
+//! a document twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
 use rustc_hash::FxHasher;
-use syncline::base::{Change, Hash, Origin};
+use syncline::base::{Change, DocId, Hash, Origin};
 use syncline::wire::Entry;
 
 use super::{Checked, Failure};
@@ -15,7 +16,7 @@ pub struct Unique {
     entries: BTreeMap<(Origin, u64), u64>,
     /// Changes that our nodes have made; foreign actors may do as they like.
     ours: BTreeSet<Hash>,
-    by_actor: BTreeMap<(Vec<u8>, u64), Hash>,
+    by_actor: BTreeMap<(DocId, Vec<u8>, u64), Hash>,
 }
 
 impl Unique {
@@ -30,7 +31,7 @@ impl Unique {
         hasher.write(bytes);
         let content = hasher.finish();
         match self.entries.insert((entry.origin, entry.counter), content) {
-            None => self.changes(&entry.changes),
+            None => self.changes(entry),
             Some(known) if known == content => Ok(()),
             Some(_) => {
                 let what = format!("{:?}:{} has two contents", entry.origin, entry.counter);
@@ -40,14 +41,14 @@ impl Unique {
     }
 
     /// Derived changes are alike wherever they are made, so the same one twice is no fault.
-    fn changes(&mut self, changes: &[Change]) -> Checked {
-        for change in changes.iter().filter(|change| self.ours.contains(&change.hash)) {
+    fn changes(&mut self, entry: &Entry) -> Checked {
+        for change in entry.changes.iter().filter(|change| self.ours.contains(&change.hash)) {
             let parsed = automerge::Change::from_bytes(change.bytes.to_vec())
                 .map_err(|e| Failure::new("unique", format!("a change of ours: {e}")))?;
-            let key = (parsed.actor_id().to_bytes().to_vec(), parsed.seq());
+            let key = (entry.doc.clone(), parsed.actor_id().to_bytes().to_vec(), parsed.seq());
             let known = *self.by_actor.entry(key).or_insert(change.hash);
             if known != change.hash {
-                let what = format!("actor {} made {} twice", parsed.actor_id(), parsed.seq());
+                let what = format!("{:?}: actor {} made {} twice: {known:?}, {:?}", entry.doc, parsed.actor_id(), parsed.seq(), change.hash);
                 return Err(Failure::new("unique", what));
             }
         }

@@ -58,7 +58,8 @@ impl Values {
             }
             let Some(process) = &mut node.process else { continue };
             for doc in process.docs.loaded.keys().cloned().collect::<Vec<_>>() {
-                let document = &process.document(&doc, true)?.document;
+                let Some(loaded) = process.document(&doc, true)? else { continue };
+                let document = &loaded.document;
                 self.read(&doc, document)?;
                 let body = document.json(None, true).map_err(|e| fails(&e))?.body;
                 // A document that was only looked at, and never written, is nowhere on disk.
