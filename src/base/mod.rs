@@ -1,11 +1,13 @@
 //! Newtyped ids, version vectors, and every limit. No I/O, no clock, no entropy.
 
+mod bounds;
 mod ids;
 pub mod limits;
 mod planted;
 mod vector;
 mod version;
 
+pub use bounds::Bounds;
 pub use ids::{Change, DocId, DocIdError, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role};
 #[cfg(feature = "planted-bugs")]
 pub use planted::plant;

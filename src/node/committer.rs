@@ -184,7 +184,10 @@ impl Committer {
             return;
         }
         if let Some(error) = self.engine.broken() {
-            let _ = answer.send(Err(error.clone().into()));
+            let error = error.clone();
+            // The document in memory has these changes, and would build on them.
+            self.shared.begin_epoch(self.engine.core().identity().origin);
+            let _ = answer.send(Err(error.into()));
             return;
         }
         let mut outputs = Vec::new();

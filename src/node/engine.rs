@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 
 use super::absorb::Records;
 use super::ring::Ring;
-use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FRAME_TARGET_BYTES, MARK_EVERY};
-use crate::base::{Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
+use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FRAME_TARGET_BYTES};
+use crate::base::{Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
 use crate::replication::{Core, Effect, Event, Identity, ReadFrom, Received};
 use crate::store::{Commit, Incarnation, LogItem, MetaKey, Record, Store, StoreError, TailItem};
 use crate::wire::{Message, segments};
@@ -20,6 +20,7 @@ pub struct EngineConfig {
     pub name: String,
     pub role: Role,
     pub url: Option<String>,
+    pub bounds: Bounds,
 }
 
 /// Drawn by the caller, since the engine has no entropy.
@@ -71,6 +72,7 @@ pub struct Engine {
     store: Arc<dyn Store>,
     records: Records,
     ring: Ring,
+    mark_every: u64,
     /// The last LSN given out.
     lsn: Lsn,
     /// Of all documents and their heads, with what is staged.
@@ -127,10 +129,11 @@ impl Engine {
             origin: Origin { node, incarnation: incarnation.number, random: incarnation.random },
         };
         Ok(Self {
-            core: Core::new(now, me, found.vector.clone(), found.digest, found.last_lsn),
+            core: Core::new(now, me, config.bounds, found.vector.clone(), found.digest, found.last_lsn),
             store,
             records: Records::new(),
-            ring: Ring::new(found.vector),
+            ring: Ring::new(config.bounds.ring, found.vector),
+            mark_every: config.bounds.mark_every,
             lsn: found.last_lsn,
             digest: u128::from_be_bytes(found.digest),
             pending: Pending::default(),
@@ -151,6 +154,11 @@ impl Engine {
     /// Anything for [`Engine::commit`] to do?
     pub fn has_pending(&self) -> bool {
         !self.pending.log.is_empty()
+    }
+
+    /// Bytes of past commits kept in memory for links.
+    pub fn ring_bytes(&self) -> usize {
+        self.ring.bytes()
     }
 
     /// Has the commit under way reached its limit? Then nothing more should be handed in before it is done.
@@ -221,7 +229,7 @@ impl Engine {
         let digest = self.digest.to_be_bytes();
         // A mark above what the log holds there is right too: whoever has all of it has all before that LSN.
         let marks =
-            (first.0..=last.0).filter(|lsn| lsn % MARK_EVERY == 0).map(|lsn| (Lsn(lsn), vector.clone()));
+            (first.0..=last.0).filter(|lsn| lsn % self.mark_every == 0).map(|lsn| (Lsn(lsn), vector.clone()));
         let commit = Commit {
             marks: marks.collect(),
             log: pending.log,
@@ -351,7 +359,7 @@ pub fn read_log(store: &dyn Store, link: LinkId, from: &ReadFrom) -> Result<Even
         ReadFrom::At(lsn) => *lsn,
         ReadFrom::Seek(sent) => {
             let fits =
-                |mark: &VersionVector| sent.iter().all(|(origin, counter)| mark.get(&origin) <= counter);
+                |mark: &VersionVector| sent.iter().all(|(origin, counter)| mark.get(origin) <= *counter);
             store.seek(&fits)?
         }
     };

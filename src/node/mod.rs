@@ -37,7 +37,7 @@ use self::committer::{Committer, Input, TICK_MS};
 use self::documents::Documents;
 use self::shared::Shared;
 use crate::base::limits::{COMMIT_QUEUE, LIST_PAGE_MOST, SHUTDOWN_MS};
-use crate::base::{DocId, LinkId, Role};
+use crate::base::{Bounds, DocId, LinkId, Role};
 use crate::replication::Event;
 use crate::store::{Store, StoreError};
 
@@ -83,6 +83,7 @@ impl Node {
             name: config.name.clone(),
             role: config.role,
             url: config.url.clone(),
+            bounds: Bounds::default(),
         };
         let engine = Engine::open(clock.now(), engine_config, clock::draw()?, store.clone())?;
         let workers = config.workers;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::limits::{FRAME_TARGET_BYTES, RING_BYTES};
+use crate::base::limits::FRAME_TARGET_BYTES;
 use crate::base::{Lsn, VersionVector};
 use crate::replication::ReadFrom;
 use crate::wire::Segment;
@@ -14,6 +14,7 @@ const READ_BYTES: usize = 4 * FRAME_TARGET_BYTES;
 pub(super) struct Ring {
     batches: VecDeque<Batch>,
     bytes: usize,
+    most: usize,
     /// What the log holds before the first batch.
     base: VersionVector,
 }
@@ -26,21 +27,26 @@ struct Batch {
 }
 
 impl Ring {
-    pub fn new(base: VersionVector) -> Self {
-        Self { batches: VecDeque::new(), bytes: 0, base }
+    /// It keeps `most` bytes, or its last batch.
+    pub fn new(most: usize, base: VersionVector) -> Self {
+        Self { batches: VecDeque::new(), bytes: 0, most, base }
     }
 
     pub fn push(&mut self, first: Lsn, last: Lsn, segments: Vec<Arc<Segment>>) {
         let bytes = segments.iter().map(|segment| segment.size()).sum();
         self.bytes += bytes;
         self.batches.push_back(Batch { first, last, segments, bytes });
-        while self.bytes > RING_BYTES && self.batches.len() > 1 {
+        while self.bytes > self.most && self.batches.len() > 1 {
             let Some(gone) = self.batches.pop_front() else { break };
             self.bytes -= gone.bytes;
             for segment in &gone.segments {
                 self.base.raise(segment.origin, segment.last);
             }
         }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What there is from a place on, and the LSN after it; None where the ring does not reach back so far.
@@ -54,7 +60,7 @@ impl Ring {
                 start
             }
             ReadFrom::Seek(sent)
-                if sent.iter().all(|(origin, counter)| self.base.get(&origin) <= counter) =>
+                if sent.iter().all(|(origin, counter)| self.base.get(origin) <= *counter) =>
             {
                 0
             }
@@ -67,7 +73,9 @@ impl Ring {
             for segment in &batch.segments {
                 let is_new = match from {
                     ReadFrom::At(_) => true,
-                    ReadFrom::Seek(sent) => segment.last > sent.get(&segment.origin),
+                    ReadFrom::Seek(sent) => {
+                        sent.get(&segment.origin).is_some_and(|counter| segment.last > *counter)
+                    }
                 };
                 if is_new {
                     bytes += segment.size();

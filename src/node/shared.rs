@@ -50,12 +50,11 @@ impl Shared {
         (*origin, self.epoch())
     }
 
+    /// What was made in memory and is not on disk is void from now on, and changes are made as `origin`.
     pub fn begin_epoch(&self, origin: Origin) {
         let mut current = self.origin.write().unwrap_or_else(|e| e.into_inner());
-        if *current != origin {
-            *current = origin;
-            self.epoch.fetch_add(1, Ordering::AcqRel);
-        }
+        *current = origin;
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     pub fn storage_failed(&self, reason: &str) {

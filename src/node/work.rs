@@ -29,7 +29,7 @@ impl Node {
         let mut hold = cell.hold(&inner.documents).await?;
         hold.document(Freshness::Now).await?;
         let heavy = hold.is_heavy();
-        let (loaded, _) = hold.document(Freshness::Now).await?;
+        let (loaded, epoch) = hold.document(Freshness::Now).await?;
         if loaded.document.is_empty() {
             return Err(NodeError::NotFound);
         }
@@ -49,7 +49,7 @@ impl Node {
             }
         };
         drop(hold);
-        self.settle(&cell).await?;
+        self.settle(&cell, epoch).await?;
         Ok(reading)
     }
 
@@ -152,7 +152,7 @@ impl Node {
         let current = loaded.document.applied_heads();
         if changes.is_empty() {
             drop(hold);
-            self.settle(cell).await?;
+            self.settle(cell, epoch).await?;
             return Ok(Written { created: false, version, current });
         }
         loaded.rendered = None;
@@ -175,14 +175,18 @@ impl Node {
         outcome.map(|()| Written { created, version, current })
     }
 
-    /// Waits until what was seen of a document is on disk.
-    async fn settle(&self, cell: &Cell) -> Result<(), NodeError> {
-        if !cell.has_uncommitted() {
-            return Ok(());
+    /// Waits until what was seen of a document in `epoch` is on disk.
+    async fn settle(&self, cell: &Cell, epoch: u64) -> Result<(), NodeError> {
+        if cell.has_uncommitted() {
+            let (answer, settled) = oneshot::channel();
+            self.0.inputs.send(Input::Barrier(answer)).await.map_err(|_| NodeError::Stopping)?;
+            settled.await.unwrap_or(Err(NodeError::Stopping))?;
         }
-        let (answer, settled) = oneshot::channel();
-        self.0.inputs.send(Input::Barrier(answer)).await.map_err(|_| NodeError::Stopping)?;
-        settled.await.unwrap_or(Err(NodeError::Stopping))
+        // A commit that failed before the barrier came, or even before it was looked for, has ended the epoch.
+        if self.0.shared.epoch() != epoch {
+            return Err(NodeError::Storage { reason: "what was seen has not reached the disk".into() });
+        }
+        Ok(())
     }
 
     fn require_master(&self) -> Result<(), NodeError> {

@@ -1,6 +1,8 @@
 //! The state machine: [`Core::handle`] takes one event and gives effects.
 
 mod serve;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -10,9 +12,9 @@ use super::hold::Hold;
 use super::lag::{Lag, Standing};
 use super::link::{Cursor, Link};
 use super::sources::Sources;
-use super::table::{KnownNode, Table};
+use super::table::{KnownNode, Table, first_stamp};
 use crate::base::limits::HEARTBEAT_MS;
-use crate::base::{Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
+use crate::base::{Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
 use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
 
 /// Why a link is closed where the same two nodes have another: nothing is wrong then, and nobody need be told.
@@ -100,8 +102,9 @@ pub enum Effect {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReadFrom {
     At(Lsn),
-    /// After the last mark at which each of these origins was at most at the counter given.
-    Seek(VersionVector),
+    /// After the last mark at which each of these origins was at most at the counter given. Not a vector: there
+    /// an origin of which nothing was sent would be left out, and what it lacks most would be missed.
+    Seek(BTreeMap<Origin, u64>),
 }
 
 /// How an entry stands to what is held.
@@ -120,6 +123,7 @@ struct Suspect {
 /// The replication core of one node.
 pub struct Core {
     me: Identity,
+    bounds: Bounds,
     /// What is on this node's disk.
     vector: VersionVector,
     /// The same with the commit under way.
@@ -139,20 +143,29 @@ pub struct Core {
 
 impl Core {
     /// `vector`, `digest` and `log_head` are what is on disk.
-    pub fn new(now: Millis, me: Identity, vector: VersionVector, digest: [u8; 16], log_head: Lsn) -> Self {
+    pub fn new(
+        now: Millis,
+        me: Identity,
+        bounds: Bounds,
+        vector: VersionVector,
+        digest: [u8; 16],
+        log_head: Lsn,
+    ) -> Self {
         let mut lag = Lag::default();
         lag.note(now, &vector);
+        let stamp = first_stamp(&me.origin);
         Self {
             me,
+            bounds,
             staged: vector.clone(),
             vector,
             last_held: VersionVector::new(),
             digest,
             log_head,
-            stamp: 0,
+            stamp,
             links: BTreeMap::new(),
             sources: Sources::default(),
-            hold: Hold::default(),
+            hold: Hold::new(bounds.hold),
             suspects: BTreeMap::new(),
             table: Table::default(),
             lag,
@@ -188,6 +201,7 @@ impl Core {
                 self.staged = self.vector.clone();
                 self.last_held = VersionVector::new();
                 self.me.origin = origin;
+                self.stamp = self.stamp.max(first_stamp(&origin));
                 self.sources.clear();
                 self.hold.clear();
                 self.suspects.clear();
@@ -271,7 +285,7 @@ impl Core {
     }
 
     fn link_up(&mut self, now: Millis, link: LinkId, dialled: bool, effects: &mut Vec<Effect>) {
-        let mut state = Link::new(now, dialled);
+        let mut state = Link::new(now, dialled, self.bounds.window);
         state.acknowledged = self.vector.clone();
         self.links.insert(link, state);
         let hello = Hello {
@@ -321,8 +335,15 @@ impl Core {
                 self.choose_among(now, vector.iter().map(|(origin, _)| origin), effects);
             }
             (Message::Heartbeat(heartbeat), true) => {
-                for info in heartbeat.nodes.into_iter().filter(|info| info.node != self.me.node) {
-                    self.table.learn(now, info);
+                for info in heartbeat.nodes {
+                    // Not to be told what it has just told.
+                    let told = state.told.entry(info.node).or_default();
+                    *told = info.stamp.max(*told);
+                    if info.node == self.me.node {
+                        self.stamp = self.stamp.max(info.stamp);
+                    } else {
+                        self.table.learn(now, info);
+                    }
                 }
             }
             // Entries come as an event of their own; unknown messages are those of later versions.
@@ -345,7 +366,7 @@ impl Core {
         let (node, origin) = (hello.node, hello.origin);
         // Told in the first heartbeat by itself; until then others learn at least that it is there.
         let row = first_row(&hello);
-        state.told.insert(node, (origin.incarnation, 0));
+        state.told.insert(node, row.stamp);
         state.hello = Some(hello);
         self.table.learn(now, row);
         // A standing wish for what it originates: its writes come without being asked for each time.
@@ -400,8 +421,7 @@ impl Core {
                 Fit::Known => {}
                 Fit::Fits => self.accept(now, link, received, effects),
                 Fit::Waits => {
-                    if !self.hold.insert(link, received) {
-                        self.sources.dropped(now, &origin);
+                    if !self.hold.insert(link, received) && self.sources.dropped(now, &origin) {
                         self.send(link, Message::Request { start: Vec::new(), stop: vec![origin] }, effects);
                     }
                 }
@@ -525,7 +545,7 @@ fn first_row(hello: &Hello) -> NodeInfo {
         role: hello.role,
         url: hello.url.clone(),
         origin: hello.origin,
-        stamp: 0,
+        stamp: first_stamp(&hello.origin),
         age_ms: 0,
         vector: hello.vector.clone(),
         digest: [0; 16],

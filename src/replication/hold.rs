@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::core::Received;
-use crate::base::limits::HOLD_BYTES;
 use crate::base::{LinkId, Origin, VersionVector};
 
 /// Per origin, by counter. Bounded in bytes.
-#[derive(Default)]
 pub(super) struct Hold {
     by_origin: BTreeMap<Origin, BTreeMap<u64, Held>>,
     bytes: usize,
+    most: usize,
 }
 
 struct Held {
@@ -20,16 +19,23 @@ struct Held {
 }
 
 impl Hold {
+    /// It takes at most `most` bytes.
+    pub fn new(most: usize) -> Self {
+        Self { by_origin: BTreeMap::new(), bytes: 0, most }
+    }
+
     /// False when there is no room: the entry is gone, and must be asked for again.
     pub fn insert(&mut self, link: LinkId, received: Received) -> bool {
         let size = received.entry.size_hint();
-        if self.bytes + size > HOLD_BYTES {
+        if self.bytes + size > self.most {
             return false;
         }
         let waiting = self.by_origin.entry(received.entry.origin).or_default();
         let counter = received.entry.counter;
-        if waiting.insert(counter, Held { received, link, size }).is_none() {
-            self.bytes += size;
+        // The copy that came first stays, unless only the second is whole.
+        if waiting.get(&counter).is_none_or(|held| held.received.damaged.is_some()) {
+            let before = waiting.insert(counter, Held { received, link, size });
+            self.bytes = self.bytes + size - before.map_or(0, |held| held.size);
         }
         true
     }

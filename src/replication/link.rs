@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::limits::LINK_WINDOW_BYTES;
 use crate::base::{Lsn, Millis, NodeId, Origin, VersionVector};
 use crate::wire::{Hello, Segment};
 
@@ -21,8 +20,10 @@ pub(super) struct Link {
     pub beaten: Millis,
     /// When its socket last took something, or nothing was waiting for it.
     pub drained: Millis,
-    /// Rows of the node table that it has been told.
-    pub told: BTreeMap<NodeId, (u32, u64)>,
+    /// Since when the other end has said less of its own incarnation than is here.
+    pub short: Option<Millis>,
+    /// Rows of the node table that it has been told, or has told.
+    pub told: BTreeMap<NodeId, u64>,
     /// Origins that the other end wants from here → the counter sent so far.
     pub wanted: BTreeMap<Origin, u64>,
     pub cursor: Cursor,
@@ -32,6 +33,7 @@ pub(super) struct Link {
     pub seek_again: bool,
     /// Bytes handed to the socket and not yet written.
     pub in_flight: usize,
+    window: usize,
 }
 
 /// How far a link has been served from the log.
@@ -46,7 +48,7 @@ pub(super) enum Cursor {
 }
 
 impl Link {
-    pub fn new(now: Millis, dialled: bool) -> Self {
+    pub fn new(now: Millis, dialled: bool, window: usize) -> Self {
         Self {
             dialled,
             hello: None,
@@ -56,12 +58,14 @@ impl Link {
             heard: now,
             beaten: Millis(0),
             drained: now,
+            short: None,
             told: BTreeMap::new(),
             wanted: BTreeMap::new(),
             cursor: Cursor::Head,
             reading: false,
             seek_again: false,
             in_flight: 0,
+            window,
         }
     }
 
@@ -69,8 +73,14 @@ impl Link {
         self.hello.as_ref().map(|hello| hello.node)
     }
 
+    /// Has the other end less of its own incarnation than `vector`? Entries may come here by another way before
+    /// the other end's own word of them does; but that is soon over.
+    pub fn is_short(&self, vector: &VersionVector) -> bool {
+        self.hello.as_ref().is_some_and(|hello| self.vector.get(&hello.origin) < vector.get(&hello.origin))
+    }
+
     pub fn has_room(&self) -> bool {
-        self.in_flight < LINK_WINDOW_BYTES
+        self.in_flight < self.window
     }
 
     /// Of these segments those that the other end wants and has not been sent. Notes them as sent.
@@ -90,10 +100,5 @@ impl Link {
     /// Is everything that it wants sent, as far as `vector` goes?
     pub fn is_served(&self, vector: &VersionVector) -> bool {
         self.wanted.iter().all(|(origin, sent)| vector.get(origin) <= *sent)
-    }
-
-    /// What the other end has been sent of each origin that it wants.
-    pub fn sent(&self) -> VersionVector {
-        self.wanted.iter().map(|(origin, sent)| (*origin, *sent)).collect()
     }
 }

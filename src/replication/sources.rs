@@ -61,12 +61,12 @@ impl Sources {
         }
     }
 
-    /// An entry of `origin` had to be dropped: it is asked for again when patience ends.
-    pub fn dropped(&mut self, now: Millis, origin: &Origin) {
-        if let Some(source) = self.by_origin.get_mut(origin) {
-            source.dropped = true;
-            source.progress = now;
-        }
+    /// An entry of `origin` had to be dropped: it is asked for again when patience ends. Says whether that is
+    /// news, so that one source is told to stop once, and not for each entry that was on its way.
+    pub fn dropped(&mut self, now: Millis, origin: &Origin) -> bool {
+        let Some(source) = self.by_origin.get_mut(origin) else { return true };
+        source.progress = now;
+        !std::mem::replace(&mut source.dropped, true)
     }
 
     /// Forgets a link. The origins that were taken from it have no source then.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::limits::MAX_KNOWN_NODES;
-use crate::base::{Millis, NodeId};
+use crate::base::{Millis, NodeId, Origin};
 use crate::wire::NodeInfo;
 
 /// A row, and when it was said.
@@ -24,7 +24,7 @@ impl Table {
         let full = self.rows.len() >= MAX_KNOWN_NODES;
         let said = Millis(now.0.saturating_sub(info.age_ms));
         match self.rows.get_mut(&info.node) {
-            Some(row) if version(&info) > version(&row.info) => *row = KnownNode { info, said },
+            Some(row) if info.stamp > row.info.stamp => *row = KnownNode { info, said },
             Some(_) => {}
             None if full => {}
             None => {
@@ -41,12 +41,12 @@ impl Table {
         self.rows.get(node)
     }
 
-    /// Rows that `told` does not have in this version yet; notes them there.
-    pub fn untold(&self, now: Millis, told: &mut BTreeMap<NodeId, (u32, u64)>) -> Vec<NodeInfo> {
+    /// Rows of which `told` has no word as late as this; notes them there.
+    pub fn untold(&self, now: Millis, told: &mut BTreeMap<NodeId, u64>) -> Vec<NodeInfo> {
         let mut rows = Vec::new();
         for row in self.rows.values() {
-            if told.get(&row.info.node).is_none_or(|seen| *seen < version(&row.info)) {
-                told.insert(row.info.node, version(&row.info));
+            if told.get(&row.info.node).is_none_or(|seen| *seen < row.info.stamp) {
+                told.insert(row.info.node, row.info.stamp);
                 rows.push(NodeInfo { age_ms: now.since(row.said), ..row.info.clone() });
             }
         }
@@ -54,6 +54,8 @@ impl Table {
     }
 }
 
-pub(super) fn version(info: &NodeInfo) -> (u32, u64) {
-    (info.origin.incarnation, info.stamp)
+/// The stamp before an incarnation's first word: above all that the incarnations before it have said. One that
+/// began from a backup is numbered like another; it is told what that one said last, and goes on above it.
+pub(super) fn first_stamp(origin: &Origin) -> u64 {
+    u64::from(origin.incarnation) << 32
 }

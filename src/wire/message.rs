@@ -67,7 +67,7 @@ pub struct NodeInfo {
     pub role: Role,
     pub url: Option<String>,
     pub origin: Origin,
-    /// Grows with every word of that incarnation; a higher (incarnation, stamp) replaces a lower.
+    /// Grows with every word of that node, over all its incarnations; a higher replaces a lower.
     pub stamp: u64,
     /// Milliseconds since the node said this, as far as the sender knows.
     pub age_ms: u64,

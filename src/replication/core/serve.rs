@@ -43,7 +43,7 @@ impl Core {
         let from = match state.cursor {
             Cursor::Head => return,
             Cursor::At(lsn) => ReadFrom::At(lsn),
-            Cursor::Seek => ReadFrom::Seek(state.sent()),
+            Cursor::Seek => ReadFrom::Seek(state.wanted.clone()),
         };
         state.reading = true;
         state.seek_again = false;

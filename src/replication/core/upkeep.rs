@@ -29,6 +29,7 @@ impl Core {
             if link.in_flight == 0 {
                 link.drained = now;
             }
+            link.short = link.short.or(Some(now)).filter(|_| link.is_short(&self.vector));
             let reason = match &link.hello {
                 None if now.since(link.up) >= HELLO_MS => "no hello came".to_owned(),
                 _ if now.since(link.heard) >= LINK_DEAD_MS => {
@@ -36,10 +37,7 @@ impl Core {
                 }
                 _ if now.since(link.drained) >= STUCK_MS => format!("it took nothing for {STUCK_MS} ms"),
                 // The same incarnation can never have less than others have of it.
-                Some(hello)
-                    if now.since(link.up) >= LINK_DEAD_MS
-                        && link.vector.get(&hello.origin) < self.vector.get(&hello.origin) =>
-                {
+                Some(hello) if link.short.is_some_and(|since| now.since(since) >= LINK_DEAD_MS) => {
                     format!(
                         "incarnation {} of node {} has {} of its own entries, and {} were seen: it has lost \
                          writes. Restart it: it then begins a new incarnation",

@@ -1,0 +1,32 @@
+//! Traffic falls silent: when all are equal only heartbeats are sent, and tries to dial a second link.
+
+use super::{Checked, Failure};
+
+/// Milliseconds after the end of faults within which dead links are found and made anew.
+const LINKS_MS: u64 = 17_000;
+
+/// Milliseconds after all are equal within which sources are chosen for the last time.
+const SOURCES_MS: u64 = 6_000;
+
+/// For so long, in milliseconds, silence is listened to.
+const LISTEN_MS: u64 = 2_000;
+
+pub struct Silent;
+
+impl Silent {
+    /// When silence must have fallen.
+    pub fn begins(&self, mended: u64, equal: u64) -> u64 {
+        (mended + LINKS_MS).max(equal + SOURCES_MS)
+    }
+
+    pub fn lasts(&self) -> u64 {
+        LISTEN_MS
+    }
+
+    pub fn look(&self, frames: u64) -> Checked {
+        if frames == 0 {
+            return Ok(());
+        }
+        Err(Failure::new("silent", format!("{frames} frames in {LISTEN_MS} ms although all are equal")))
+    }
+}

@@ -1,0 +1,39 @@
+//! Bugs that the design rules out, put back one at a time: each must be caught.
+
+use syncline::base::{Bug, plant};
+
+use crate::run;
+
+/// Each is caught within so many seeds.
+const WITHIN: u64 = 60;
+
+#[track_caller]
+fn caught(bug: Bug, invariants: &[&str]) {
+    plant(Some(bug));
+    let caught = (0..WITHIN).find_map(|seed| run(seed, false).err());
+    plant(None);
+    let Some(failure) = caught else { panic!("{bug:?} was not caught within {WITHIN} seeds") };
+    println!("{bug:?} was caught by seed {} as `{}`: {}", failure.seed, failure.invariant, failure.what);
+    assert!(invariants.contains(&failure.invariant), "it was caught by what should not see it");
+    assert!(run(failure.seed, false).is_ok(), "that seed fails without it too");
+}
+
+#[test]
+fn planted_acknowledgement_before_the_fsync_is_caught() {
+    caught(Bug::AcknowledgeBeforeFsync, &["acknowledged", "unique", "causes"]);
+}
+
+#[test]
+fn planted_skipping_of_an_entry_is_caught() {
+    caught(Bug::SkipEntry, &["heads", "causes", "acknowledged", "converged"]);
+}
+
+#[test]
+fn planted_reuse_of_an_origin_is_caught() {
+    caught(Bug::ReuseOrigin, &["unique"]);
+}
+
+#[test]
+fn planted_commit_without_causes_is_caught() {
+    caught(Bug::CommitWithoutCauses, &["causes"]);
+}

@@ -1,0 +1,24 @@
+//! Messages in short words, for a readable trace.
+
+use syncline::base::VersionVector;
+use syncline::wire::Message;
+
+pub fn message(message: &Message) -> String {
+    match message {
+        Message::Hello(hello) => format!("hello from {} with {}", hello.name, vector(&hello.vector)),
+        Message::Segments(segments) => {
+            let one = |s: &std::sync::Arc<syncline::wire::Segment>| format!("{:?}:{}-{}", s.origin, s.first, s.last);
+            format!("entries {}", segments.iter().map(one).collect::<Vec<_>>().join(" "))
+        }
+        Message::Entries(entries) => format!("{} entries", entries.len()),
+        Message::Request { start, stop } => format!("request, start {start:?}, stop {stop:?}"),
+        Message::Acknowledge(moved) => format!("acknowledge {}", vector(moved)),
+        Message::Heartbeat(beat) => format!("heartbeat at {} with {} rows", beat.log_head, beat.nodes.len()),
+        Message::Goodbye(reason) => format!("goodbye: {reason}"),
+        Message::Unknown(kind) => format!("of kind {kind}"),
+    }
+}
+
+pub fn vector(vector: &VersionVector) -> String {
+    format!("{vector:?}")
+}
