@@ -5,6 +5,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod base;
+pub mod cli;
 pub mod crdt;
 pub mod net;
 pub mod node;

@@ -1,0 +1,42 @@
+//! Commands, each a file.
+//!
+//! A command returns `Ok`, or a [`Failure`]: one line on standard error, and the exit code that scripts
+//! go by.
+
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::output::Failure;
+
+/// JSON documents on several masters at once, and on trees of replicas, that always converge.
+#[derive(Parser)]
+#[command(name = "syncline", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no such document or version; 4 node not reached.
+Errors are one line on standard error.";
+
+impl Cli {
+    /// Runs the command to its end.
+    pub async fn run(self) -> ExitCode {
+        let done: Result<(), Failure> = match self.command {};
+        output::exit(done)
+    }
+}
+
+/// Says what is wrong with the command line, or the help that was asked for.
+pub fn usage_exit(error: &clap::Error) -> ExitCode {
+    // Where nobody reads, there is nobody to tell.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
