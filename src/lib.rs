@@ -7,6 +7,7 @@
 pub mod base;
 pub mod cli;
 pub mod crdt;
+pub mod http;
 pub mod net;
 pub mod node;
 pub mod replication;

@@ -12,6 +12,9 @@ pub const MAX_DEPTH: usize = 100;
 /// Bytes of the `Author` header: names and mail addresses fit. 400 past it.
 pub const MAX_AUTHOR_BYTES: usize = 128;
 
+/// Bytes of a node's or a cluster's name. A node's name is the author of writes that name none. Refused at the start past it.
+pub const MAX_NAME_BYTES: usize = 128;
+
 /// Operations in one request of typed operations. 422 past it.
 pub const MAX_OPS: usize = 100_000;
 
@@ -24,8 +27,14 @@ pub const MAX_OP_JUMP: u64 = 1 << 20;
 /// Bytes that one change from outside may inflate to. Raw DEFLATE reaches 1029:1. 422 past it.
 pub const MAX_INFLATED_CHANGE_BYTES: usize = 32 << 20;
 
+/// Rows of one column of a change or document from outside. A run of a few bytes may stand for any number of them. 422 past it.
+pub const MAX_CHANGE_ROWS: u64 = 1 << 24;
+
 /// Changes that one `POST …/changes` may carry. 422 past it.
 pub const MAX_RAW_CHANGES: usize = 1_000_000;
+
+/// Steps from change to change, back through their dependencies, that judging the changes of one request may take. 422 past it.
+pub const MAX_ANCESTRY_STEPS: usize = 10_000_000;
 
 /// Bytes of one log entry on a link. Part of the protocol's version: above what any accepted write can make. A larger one closes the link.
 pub const MAX_ENTRY_BYTES: usize = 48 << 20;
@@ -116,3 +125,10 @@ pub const DIFF_BUDGET_MS: u64 = 10;
 
 /// Bytes of a name, URL or reason on a link. A longer one closes the link.
 pub const MAX_TEXT_BYTES: usize = 2_048;
+
+/// Bytes of an answer that the command line reads: far above any document that could be written. An error past it.
+pub const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// Milliseconds that the command line waits for a connection, and for a whole answer. Exit code 4 past it.
+pub const CLIENT_CONNECT_MS: u64 = 5_000;
+pub const CLIENT_ANSWER_MS: u64 = 60_000;

@@ -11,4 +11,4 @@ pub use ids::{Change, DocId, DocIdError, Hash, Heads, LinkId, Lsn, Millis, NodeI
 pub use planted::plant;
 pub use planted::{Bug, planted};
 pub use vector::VersionVector;
-pub use version::{canonical_heads, version_digest};
+pub use version::{canonical_heads, heads_of, version_digest};

@@ -20,3 +20,10 @@ pub fn canonical_heads(hashes: impl IntoIterator<Item = Hash>) -> Heads {
     heads.dedup();
     heads
 }
+
+/// The heads of a set of changes, each with its dependencies: those that no other of the set depends on. In no
+/// order.
+pub fn heads_of(changes: impl Iterator<Item = (Hash, Heads)> + Clone) -> Vec<Hash> {
+    let inner: std::collections::HashSet<Hash> = changes.clone().flat_map(|(_, deps)| deps).collect();
+    changes.map(|(hash, _)| hash).filter(|hash| !inner.contains(hash)).collect()
+}

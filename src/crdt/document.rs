@@ -1,18 +1,38 @@
-//! A materialised document.
+//! A materialised document: an Automerge document, and what of its set of changes cannot be shown.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
+use automerge::transaction::{CommitOptions, Transactable, Transaction};
+use automerge::{ActorId, Automerge, ChangeHash, LoadOptions, PatchLog, ReadDoc, TextEncoding};
 use bytes::Bytes;
 
-use super::{Edit, EditError};
-use crate::base::{Change, DocId, Hash, Heads};
+use super::change::{guarded, native, opaque, parse};
+use super::clash::{self, Outcome};
+use super::derive::{self, Derived};
+use super::edit::{Context, Creation, perform};
+use super::{Edit, EditError, render};
+use crate::base::{Change, DocId, Hash, Heads, canonical_heads};
+
+/// Bytes that a loaded document takes beside its content, as measured for one of 20 fields.
+const BASE_BYTES: usize = 12 << 10;
+
+/// Bytes in memory for each operation, about.
+const OP_BYTES: usize = 64;
 
 /// See the module.
-pub struct Document;
+pub struct Document {
+    pub(super) doc: Automerge,
+    id: DocId,
+    actor: ActorId,
+    /// Changes that are not shown: they clash, hang on one that does or that is not here, or are not taken.
+    pub(super) left_out: BTreeMap<Hash, automerge::Change>,
+    pub(super) broken: bool,
+}
 
 /// What a write made: the changes in the order in which they have to be stored (none where nothing
 /// changed), and the one version that it made, or started from.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Edited {
     pub changes: Vec<Change>,
     pub version: Heads,
@@ -25,15 +45,6 @@ pub struct Rendered {
     pub conflicts: usize,
 }
 
-/// Why changes from outside were not taken. Nothing of them is in the document then.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum AdmitError {
-    #[error("{} dependencies are missing", hashes.len())]
-    Missing { hashes: Vec<Hash> },
-    #[error("{}{reason}", hash.map(|h| format!("change {h}: ")).unwrap_or_default())]
-    Refused { hash: Option<Hash>, reason: String },
-}
-
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the document has no such version here")]
 pub struct VersionNotFound;
@@ -43,51 +54,305 @@ pub struct VersionNotFound;
 pub struct LoadError(pub String);
 
 impl Document {
+    /// A document from what is stored of it. `actor` is whose changes [`Document::edit`] makes.
+    ///
+    /// # Errors
+    /// When what is stored is no set of changes.
     pub fn load(
-        _actor: [u8; 16],
-        _doc: DocId,
-        _snapshot: Option<&[u8]>,
-        _tail: &[Change],
+        actor: [u8; 16],
+        id: DocId,
+        snapshot: Option<&[u8]>,
+        tail: &[Change],
     ) -> Result<Self, LoadError> {
-        Ok(Document)
+        let actor = ActorId::from(actor);
+        let doc = match snapshot {
+            Some(snapshot) => load(snapshot, &actor).map_err(LoadError)?,
+            None => empty(&actor),
+        };
+        let mut document = Self { doc, id, actor, left_out: BTreeMap::new(), broken: false };
+        let tail: Result<Vec<_>, String> = tail.iter().map(|change| parse(&change.bytes)).collect();
+        let tail = tail.map_err(LoadError)?;
+        document.take(tail.clone());
+        if document.broken {
+            // What made it so is among the tail; the snapshot is as sound as before.
+            let folded = match snapshot {
+                Some(snapshot) => load(snapshot, &document.actor).map_err(LoadError)?.get_changes(&[]),
+                None => Vec::new(),
+            };
+            document.rebuild(folded, tail).map_err(LoadError)?;
+        }
+        Ok(document)
     }
-    pub fn merge(&mut self, _: &[Change]) {}
+
+    /// Merges changes that came from elsewhere, in one step. Those that are here already do nothing. Afterwards
+    /// look at [`Document::is_broken`].
+    pub fn merge(&mut self, changes: &[Change]) {
+        let parsed: Vec<_> = changes.iter().filter_map(|change| parse(&change.bytes).ok()).collect();
+        // What does not parse was refused or fenced before it came here; loading it again says so.
+        self.broken |= parsed.len() != changes.len();
+        self.take(parsed);
+    }
+
+    /// The heads of what is shown.
     pub fn applied_heads(&self) -> Heads {
-        Heads::default()
+        self.doc.get_heads().into_iter().map(|head| Hash(head.0)).collect()
     }
-    pub fn has(&self, _: &Hash) -> bool {
-        false
+
+    /// Is that change part of what is shown?
+    pub fn has(&self, hash: &Hash) -> bool {
+        self.doc.get_change_meta_by_hash(&ChangeHash(hash.0)).is_some()
     }
+
+    /// Has it no changes at all?
     pub fn is_empty(&self) -> bool {
-        false
+        self.doc.is_empty() && self.left_out.is_empty()
     }
-    /// A caught panic has left it in an unknown state: throw it away and load it again.
+
+    /// A panic or fault of Automerge's has left it in an unknown state: throw it away and load it again.
     pub fn is_broken(&self) -> bool {
-        false
+        self.broken
     }
+
+    /// About how many bytes it takes in memory.
     pub fn size_estimate(&self) -> usize {
-        0
+        BASE_BYTES + OP_BYTES * usize::try_from(self.doc.stats().num_ops).unwrap_or(usize::MAX / OP_BYTES)
     }
-    pub fn conflicts(&self) -> usize {
-        0
+
+    pub(super) fn actor(&self) -> &ActorId {
+        &self.actor
     }
+
+    /// Changes that are kept and not shown.
+    pub fn left_out(&self) -> impl Iterator<Item = &Hash> {
+        self.left_out.keys()
+    }
+
+    /// Makes an edit, on the version `at` or on what is shown. Where nothing changes no change is made.
+    /// `unix_ms` is when; differences may search until `deadline`.
+    ///
+    /// # Errors
+    /// As told in [`EditError`]; the document is as it was.
     pub fn edit(
         &mut self,
-        _edit: &Edit,
-        _at: Option<&[Hash]>,
-        _author: Option<&str>,
-        _unix_ms: i64,
-        _deadline: Option<Instant>,
+        edit: &Edit,
+        at: Option<&[Hash]>,
+        author: Option<&str>,
+        unix_ms: i64,
+        deadline: Option<Instant>,
     ) -> Result<Edited, EditError> {
-        Err(EditError::Failed { reason: String::new() })
+        let at = at.map(native);
+        let message = author.map(|author| serde_json::json!({"author": author}).to_string());
+        let options = CommitOptions { message, time: Some(unix_ms.div_euclid(1_000)) };
+        match guarded(|| self.try_edit(edit, at, options, deadline)) {
+            Ok(edited) => edited,
+            Err(reason) => {
+                self.broken = true;
+                Err(EditError::Failed { reason })
+            }
+        }
     }
-    pub fn admit(&mut self, _: &Bytes) -> Result<Edited, AdmitError> {
-        Err(AdmitError::Missing { hashes: Vec::new() })
+
+    /// The document as JSON, now or at a version.
+    ///
+    /// # Errors
+    /// When there is no such version here.
+    pub fn json(&self, at: Option<&[Hash]>, typed: bool) -> Result<Rendered, VersionNotFound> {
+        let at = self.known(at)?;
+        let (body, conflicts) = render::json(&self.doc, at.as_deref(), typed);
+        Ok(Rendered { body, conflicts })
     }
-    pub fn json(&self, _at: Option<&[Hash]>, _typed: bool) -> Result<Rendered, VersionNotFound> {
-        Err(VersionNotFound)
+
+    /// Automerge's compact save, now or at a version.
+    ///
+    /// # Errors
+    /// When there is no such version here.
+    pub fn save(&self, at: Option<&[Hash]>) -> Result<Bytes, VersionNotFound> {
+        match self.known(at)? {
+            None => Ok(self.doc.save().into()),
+            Some(at) => Ok(self.doc.fork_at(&at).map_err(|_| VersionNotFound)?.save().into()),
+        }
     }
-    pub fn save(&self, _at: Option<&[Hash]>) -> Result<Bytes, VersionNotFound> {
-        Err(VersionNotFound)
+
+    fn known(&self, at: Option<&[Hash]>) -> Result<Option<Vec<ChangeHash>>, VersionNotFound> {
+        let Some(at) = at else { return Ok(None) };
+        if at.iter().all(|hash| self.has(hash)) { Ok(Some(native(at))) } else { Err(VersionNotFound) }
     }
+
+    /// Applies what can be shown of these, and keeps the rest.
+    fn take(&mut self, changes: Vec<automerge::Change>) {
+        if self.broken {
+            return;
+        }
+        let mut changes = changes;
+        if !self.left_out.is_empty() {
+            // What hangs on a change that is left out is left out with it.
+            changes.retain(|change| {
+                let hangs = change.deps().iter().any(|dep| self.left_out.contains_key(&Hash(dep.0)));
+                if hangs {
+                    self.left_out.insert(Hash(change.hash().0), change.clone());
+                }
+                !hangs && !self.left_out.contains_key(&Hash(change.hash().0))
+            });
+        }
+        match clash::apply(&mut self.doc, changes.clone()) {
+            // Changes whose dependencies are not here are queued inside Automerge, where nobody sees them.
+            Outcome::Applied if self.doc.get_missing_deps(&[]).is_empty() && self.left_out.is_empty() => {}
+            Outcome::Applied if self.doc.get_missing_deps(&[]).is_empty() && !self.completes(&changes) => {}
+            Outcome::Applied | Outcome::Clash => self.settle(changes),
+            Outcome::Broken(reason) => {
+                tracing::warn!(doc = %self.id, %reason, "changes that Automerge does not take");
+                self.broken = true;
+            }
+        }
+    }
+
+    /// Does anything that was left out hang on one of these?
+    fn completes(&self, changes: &[automerge::Change]) -> bool {
+        let has = |dep: &ChangeHash| changes.iter().any(|change| change.hash() == *dep);
+        self.left_out.values().any(|change| change.deps().iter().any(has))
+    }
+
+    /// Builds the document anew from all its changes and more.
+    fn settle(&mut self, more: Vec<automerge::Change>) {
+        let all = self.doc.get_changes(&[]);
+        let left_out = std::mem::take(&mut self.left_out).into_values();
+        if let Err(reason) = self.rebuild(all, left_out.chain(more).collect()) {
+            tracing::warn!(doc = %self.id, %reason, "a document that cannot be built");
+            self.broken = true;
+        }
+    }
+
+    fn rebuild(&mut self, some: Vec<automerge::Change>, more: Vec<automerge::Change>) -> Result<(), String> {
+        let all = some.into_iter().chain(more).collect();
+        let (doc, left_out) = clash::build(|| empty(&self.actor), all)?;
+        self.doc = doc;
+        self.left_out = left_out.into_iter().map(|change| (Hash(change.hash().0), change)).collect();
+        self.broken = false;
+        Ok(())
+    }
+
+    fn try_edit(
+        &mut self,
+        edit: &Edit,
+        at: Option<Vec<ChangeHash>>,
+        options: CommitOptions,
+        deadline: Option<Instant>,
+    ) -> Result<Edited, EditError> {
+        let base = at.clone().unwrap_or_else(|| self.doc.get_heads());
+        let strings_are_text = self.id.as_str().starts_with("automerge:");
+        let mut cx = Context { deadline, strings_are_text, created: Vec::new() };
+        let mut tx = self.transaction(at.as_deref())?;
+        if let Err(refused) = perform(&mut tx, edit, &mut cx) {
+            tx.rollback();
+            return Err(refused);
+        }
+        if cx.created.is_empty() {
+            let made = commit(tx, options);
+            return self.edited(Vec::new(), made, &base);
+        }
+        // What is created must be there first, made as every master makes it; then the edit fills it.
+        tx.rollback();
+        let (derived, base) = self.derived(&cx.created, base)?;
+        let mut tx = self.transaction(at.is_some().then_some(&base))?;
+        if let Err(refused) = perform(&mut tx, edit, &mut cx) {
+            tx.rollback();
+            self.broken = true;
+            return Err(refused);
+        }
+        let made = commit(tx, options);
+        self.edited(derived, made, &base)
+    }
+
+    fn transaction(&mut self, at: Option<&[ChangeHash]>) -> Result<Transaction<'_>, EditError> {
+        match at {
+            None => Ok(self.doc.transaction()),
+            Some(at) => self
+                .doc
+                .transaction_at(PatchLog::inactive(), at)
+                .map_err(|e| EditError::Failed { reason: e.to_string() }),
+        }
+    }
+
+    /// Makes the derived changes for these creations. Gives those that are new, and the version that has all of
+    /// them on top of `base`.
+    fn derived(
+        &mut self,
+        created: &[Creation],
+        mut base: Vec<ChangeHash>,
+    ) -> Result<(Vec<Change>, Vec<ChangeHash>), EditError> {
+        let mut all: Vec<Option<Derived>> = Vec::with_capacity(created.len());
+        let mut new = Vec::new();
+        for creation in created {
+            let derived = derive::derive(&self.doc, &self.id, creation, &all);
+            let derived = derived.filter(|derived| self.may_derive(&derived.change, &base));
+            if let Some(Derived { change, .. }) = &derived {
+                let hash = change.hash();
+                if !self.has(&Hash(hash.0)) {
+                    match clash::apply(&mut self.doc, vec![change.clone()]) {
+                        Outcome::Applied => new.push(opaque(change)),
+                        // Its actor has made something else: an ordinary change does it.
+                        Outcome::Clash => {
+                            all.push(None);
+                            continue;
+                        }
+                        Outcome::Broken(reason) => {
+                            self.broken = true;
+                            return Err(EditError::Failed { reason });
+                        }
+                    }
+                }
+                base.retain(|head| !change.deps().contains(head));
+                base.push(hash);
+            }
+            all.push(derived);
+        }
+        base.sort_unstable();
+        Ok((new, base))
+    }
+
+    /// May a derived change do a creation? Not where it did so before: what it made was deleted or replaced
+    /// since; and not where its actor has made something that is left out.
+    fn may_derive(&self, change: &automerge::Change, base: &[ChangeHash]) -> bool {
+        let hash = change.hash();
+        if self.has(&Hash(hash.0)) {
+            return !derive::is_within(&self.doc, &hash, base);
+        }
+        !self.left_out.values().any(|other| other.actor_id() == change.actor_id())
+    }
+
+    fn edited(
+        &mut self,
+        mut changes: Vec<Change>,
+        made: Option<ChangeHash>,
+        base: &[ChangeHash],
+    ) -> Result<Edited, EditError> {
+        let Some(hash) = made else {
+            let version = canonical_heads(base.iter().map(|head| Hash(head.0)));
+            return Ok(Edited { changes, version });
+        };
+        let Some(change) = self.doc.get_change_by_hash(&hash) else {
+            self.broken = true;
+            return Err(EditError::Failed { reason: "Automerge lost the change that it made".into() });
+        };
+        changes.push(opaque(&change));
+        Ok(Edited { changes, version: Heads::from_slice(&[Hash(hash.0)]) })
+    }
+}
+
+pub(super) fn empty(actor: &ActorId) -> Automerge {
+    Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(actor.clone())
+}
+
+pub(super) fn load(bytes: &[u8], actor: &ActorId) -> Result<Automerge, String> {
+    let options = LoadOptions::new().text_encoding(TextEncoding::UnicodeCodePoint);
+    let load = || Automerge::load_with_options(bytes, options).map_err(|e| e.to_string());
+    Ok(guarded(load)??.with_actor(actor.clone()))
+}
+
+fn commit(tx: Transaction<'_>, options: CommitOptions) -> Option<ChangeHash> {
+    if tx.pending_ops() == 0 {
+        tx.rollback();
+        return None;
+    }
+    tx.commit_with(options).0
 }

@@ -17,6 +17,26 @@ pub enum Edit {
     Ops(Vec<Op>),
 }
 
+impl Edit {
+    /// Does it touch little, however large the document is? A change of a few fields or letters costs the same
+    /// in any document; what has to be compared with the document does not.
+    pub fn is_small(&self) -> bool {
+        const FEW: usize = 64;
+        const SHORT: usize = 1 << 10;
+        let short = |value: &Value| match value {
+            Value::String(text) => text.len() <= SHORT,
+            Value::Array(_) | Value::Object(_) => false,
+            _ => true,
+        };
+        match self {
+            Edit::Put(_) => false,
+            Edit::MergePatch(Value::Object(members)) => members.len() <= FEW && members.values().all(short),
+            Edit::MergePatch(_) => false,
+            Edit::Ops(ops) => ops.len() <= FEW && !ops.iter().any(|op| matches!(op, Op::TextUpdate { .. })),
+        }
+    }
+}
+
 /// One typed operation. `path` is a JSON pointer (RFC 6901); positions count Unicode code points.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {

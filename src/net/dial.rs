@@ -74,6 +74,13 @@ impl std::fmt::Display for PeerUrl {
     }
 }
 
+impl PeerUrl {
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
 impl Dialler {
     /// Dials, pumps, and dials again, until `stop` is cancelled.
     pub async fn run(self, node: Node, stop: CancellationToken) {

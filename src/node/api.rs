@@ -1,7 +1,7 @@
 //! What the rooms above ask of a node, and what it answers.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::{DocId, Hash, Heads, Millis, Role};
 use crate::crdt::{AdmitError, Edit, EditError};
@@ -115,7 +115,7 @@ pub enum NodeError {
 }
 
 /// The cluster as this node sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClusterView {
     pub cluster: String,
     /// Id of the node that answers.
@@ -126,7 +126,7 @@ pub struct ClusterView {
 }
 
 /// Four honest words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterState {
     /// Every known node was heard of lately, and all have the same.
@@ -139,7 +139,7 @@ pub enum ClusterState {
     Unknown,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeRow {
     pub id: String,
     pub name: String,

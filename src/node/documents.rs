@@ -58,6 +58,8 @@ pub(super) struct Cell {
     waiting: AtomicUsize,
     /// Something has come from elsewhere.
     arrived: Notify,
+    /// The last uncommitted submission was answered.
+    settled: Notify,
     loaded: tokio::sync::Mutex<Option<Loaded>>,
 }
 
@@ -119,6 +121,7 @@ impl Documents {
             used: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
             arrived: Notify::new(),
+            settled: Notify::new(),
             loaded: tokio::sync::Mutex::new(None),
         });
         shard.insert(doc.clone(), cell.clone());
@@ -198,6 +201,19 @@ impl Cell {
         self.uncommitted.load(Ordering::Acquire) > 0
     }
 
+    /// Waits until all that was submitted is on disk, or has failed.
+    async fn settle(&self) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if !self.has_uncommitted() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
     /// Until the guard is dropped the cell stays in memory.
     pub fn submit(self: &Arc<Self>) -> Uncommitted {
         self.uncommitted.fetch_add(1, Ordering::AcqRel);
@@ -210,7 +226,9 @@ pub(super) struct Uncommitted(Arc<Cell>);
 
 impl Drop for Uncommitted {
     fn drop(&mut self) {
-        self.0.uncommitted.fetch_sub(1, Ordering::AcqRel);
+        if self.0.uncommitted.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.settled.notify_waiters();
+        }
     }
 }
 
@@ -235,17 +253,28 @@ impl Hold<'_> {
         }
         // What was made in an incarnation that has ended may not be on disk.
         if self.slot.as_ref().is_some_and(|loaded| loaded.epoch != epoch) {
-            let gone = self.slot.take().map_or(0, |loaded| loaded.counted);
-            self.documents.bytes.fetch_sub(gone, Ordering::Relaxed);
+            self.forget();
+        }
+        if self.slot.is_some() {
+            self.merge(freshness).await?;
+        }
+        if self.slot.as_ref().is_some_and(|loaded| loaded.document.is_broken()) {
+            // The store's copy is whole once all that was made here is in it: before, the next change made
+            // would take a sequence number that is taken.
+            self.cell.settle().await;
+            self.forget();
         }
         if self.slot.is_none() {
             let (documents, doc) = (self.documents, &self.cell.doc);
             let load = || load(&*documents.store, doc, origin.to_bytes(), epoch);
             *self.slot = Some(heavily(documents, load).await?);
-        } else {
-            self.merge(freshness).await?;
         }
         Ok((self.loaded()?, epoch))
+    }
+
+    fn forget(&mut self) {
+        let gone = self.slot.take().map_or(0, |loaded| loaded.counted);
+        self.documents.bytes.fetch_sub(gone, Ordering::Relaxed);
     }
 
     /// The document as [`Hold::document`] has left it.

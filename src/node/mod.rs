@@ -37,7 +37,7 @@ use self::committer::{Committer, Input, TICK_MS};
 use self::documents::Documents;
 use self::shared::Shared;
 use crate::base::limits::{COMMIT_QUEUE, LIST_PAGE_MOST, SHUTDOWN_MS};
-use crate::base::{LinkId, Role};
+use crate::base::{DocId, LinkId, Role};
 use crate::replication::Event;
 use crate::store::{Store, StoreError};
 
@@ -97,7 +97,9 @@ impl Node {
         Ok(Node(Arc::new(Inner { clock, store, documents, shared, inputs, links, open_links })))
     }
 
-    /// At most `LIST_PAGE_MOST` rows above `after`, in ascending order of id bytes.
+    /// Documents above `after` in ascending order of id bytes, at most `limit` and `LIST_PAGE_MOST`, and where
+    /// there may be more, the id after which they come. A page may have fewer rows, or none, and still be
+    /// followed by more: what is deleted is left out.
     ///
     /// # Errors
     /// When storage fails.
@@ -106,22 +108,26 @@ impl Node {
         prefix: String,
         after: Option<String>,
         limit: usize,
-    ) -> Result<Vec<Listed>, NodeError> {
+    ) -> Result<(Vec<Listed>, Option<DocId>), NodeError> {
         let store = self.0.store.clone();
-        let limit = limit.min(LIST_PAGE_MOST);
-        let rows = tokio::task::spawn_blocking(move || store.list(&prefix, after.as_deref(), limit)).await;
-        let rows = rows.map_err(|e| NodeError::Storage { reason: e.to_string() })??;
+        let limit = limit.clamp(1, LIST_PAGE_MOST);
+        // One row more tells whether there is more.
+        let list = move || store.list(&prefix, after.as_deref(), limit + 1);
+        let rows = tokio::task::spawn_blocking(list).await;
+        let mut rows = rows.map_err(|e| NodeError::Storage { reason: e.to_string() })??;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|(doc, _)| doc.clone());
         let listed = rows.into_iter().filter(|(_, record)| !record.deleted && !record.heads.is_empty());
-        Ok(listed
-            .map(|(doc, record)| Listed {
-                doc,
-                heads: record.heads,
-                changes: record.changes,
-                bytes: record.bytes,
-                created: record.created,
-                modified: record.modified,
-            })
-            .collect())
+        let listed = listed.map(|(doc, record)| Listed {
+            doc,
+            heads: record.heads,
+            changes: record.changes,
+            bytes: record.bytes,
+            created: record.created,
+            modified: record.modified,
+        });
+        Ok((listed.collect(), next))
     }
 
     /// # Errors

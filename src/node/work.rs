@@ -110,7 +110,7 @@ impl Node {
             freshness = Freshness::Now;
             hold.document(freshness).await?;
         }
-        let heavy = hold.is_heavy();
+        let heavy = hold.is_heavy() && !write.edit.is_small();
         let (loaded, epoch) = hold.document(freshness).await?;
         let document = &mut loaded.document;
         let created = document.is_empty();
@@ -196,12 +196,11 @@ impl Node {
 fn render(document: &Document, read: &Read) -> Result<Reading, NodeError> {
     let at = read.at.as_deref();
     let missing = |_| NodeError::VersionNotFound;
-    if read.form == Form::Automerge {
-        let body = document.save(at).map_err(missing)?;
-        let version = read.at.clone().unwrap_or_else(|| document.applied_heads());
-        return Ok(Reading { body, version, conflicts: document.conflicts() });
-    }
     let rendered = document.json(at, read.form == Form::TypedJson).map_err(missing)?;
+    let body = match read.form {
+        Form::Automerge => document.save(at).map_err(missing)?,
+        Form::Json | Form::TypedJson => rendered.body,
+    };
     let version = read.at.clone().unwrap_or_else(|| document.applied_heads());
-    Ok(Reading { body: rendered.body, version, conflicts: rendered.conflicts })
+    Ok(Reading { body, version, conflicts: rendered.conflicts })
 }

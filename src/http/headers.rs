@@ -1,0 +1,302 @@
+//! Request headers read, answer headers written: versions, tags, conditions, authors.
+
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::problem::{MALFORMED, Problem};
+use crate::base::limits::{MAX_AUTHOR_BYTES, MAX_VERSION_HASHES, VERSION_WAIT_MS};
+use crate::base::{Hash, Heads, Millis, canonical_heads, version_digest};
+use crate::node::{Condition, Form, Tags};
+
+pub(super) const VERSION: HeaderName = HeaderName::from_static("version");
+pub(super) const CURRENT_VERSION: HeaderName = HeaderName::from_static("current-version");
+pub(super) const PARENTS: HeaderName = HeaderName::from_static("parents");
+pub(super) const AUTHOR: HeaderName = HeaderName::from_static("author");
+pub(super) const CONFLICTS: HeaderName = HeaderName::from_static("conflicts");
+pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+pub(super) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+
+/// Quoted hashes with commas between, as in a header and in JSON's lists. Written by hand: two of these go
+/// out with every write.
+pub(super) fn push_version(out: &mut String, heads: &[Hash], comma: &str) {
+    for (i, head) in heads.iter().enumerate() {
+        if i > 0 {
+            out.push_str(comma);
+        }
+        out.push('"');
+        push_hex(out, &head.0);
+        out.push('"');
+    }
+}
+
+/// A version as a header's value. Of an absent document it is empty.
+pub(super) fn version(heads: &[Hash]) -> HeaderValue {
+    let mut text = String::with_capacity(68 * heads.len());
+    push_version(&mut text, heads, ", ");
+    value(text)
+}
+
+/// Reads a version: quoted hashes with commas between; the quotes may be left out.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(super) fn parse_version(text: &str) -> Result<Heads, String> {
+    let mut hashes = Vec::new();
+    for item in items(text) {
+        if hashes.len() == MAX_VERSION_HASHES {
+            return Err(format!("names more than {MAX_VERSION_HASHES} hashes"));
+        }
+        let bare = item.strip_prefix('"').and_then(|item| item.strip_suffix('"')).unwrap_or(item);
+        let hash = hex(bare).ok_or("is not a comma-separated list of quoted hashes of 64 hex digits")?;
+        hashes.push(Hash(hash));
+    }
+    Ok(canonical_heads(hashes))
+}
+
+/// The version that the caller wrote at. An empty list is the version of a document that was not there.
+pub(super) fn parents(headers: &HeaderMap) -> Result<Option<Heads>, Problem> {
+    let Some(text) = list(headers, &PARENTS)? else { return Ok(None) };
+    parse_version(&text).map(Some).map_err(|why| bad(&PARENTS, &why))
+}
+
+/// The strong tag of one representation of a version.
+pub(super) fn etag(heads: &[Hash], form: Form) -> HeaderValue {
+    let mut text = String::with_capacity(36);
+    text.push('"');
+    push_hex(&mut text, &version_digest(heads));
+    text.push_str(match form {
+        Form::Json => "-j\"",
+        Form::TypedJson => "-t\"",
+        Form::Automerge => "-a\"",
+    });
+    value(text)
+}
+
+/// What must hold of the version here. The tag of any representation stands for its version.
+pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let read = |name| match list(headers, &name)? {
+        None => Ok(None),
+        // Only strong tags match where `If-Match` compares.
+        Some(text) => tags(&text, name == IF_NONE_MATCH).map(Some).map_err(|why| bad(&name, &why)),
+    };
+    Ok(Condition { if_match: read(IF_MATCH)?, if_none_match: read(IF_NONE_MATCH)? })
+}
+
+/// Does the caller have this representation already?
+pub(super) fn is_unmodified(headers: &HeaderMap, etag: &HeaderValue) -> Result<bool, Problem> {
+    let Some(text) = list(headers, &IF_NONE_MATCH)? else { return Ok(false) };
+    let strong = |item: &str| item.strip_prefix("W/").unwrap_or(item).as_bytes() == etag.as_bytes();
+    Ok(items(&text).any(|item| item == "*" || strong(item)))
+}
+
+/// Who wrote it, where the caller says.
+pub(super) fn author(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(author) = one(headers, &AUTHOR)? else { return Ok(None) };
+    if author.len() > MAX_AUTHOR_BYTES {
+        return Err(bad(&AUTHOR, &format!("has at most {MAX_AUTHOR_BYTES} bytes")));
+    }
+    let author = std::str::from_utf8(author.as_bytes()).map_err(|_| bad(&AUTHOR, "is not UTF-8"))?;
+    Ok(Some(author.to_owned()).filter(|author| !author.is_empty()))
+}
+
+/// `Prefer: wait=N`, in seconds. As RFC 7240 wants it, a preference that cannot be read is none.
+pub(super) fn wait(headers: &HeaderMap) -> Millis {
+    let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
+    let preferences = lines.flat_map(|line| line.split([',', ';']));
+    let seconds =
+        preferences.filter_map(|preference| preference.split_once('=')).find_map(|(name, value)| {
+            let value = value.trim().trim_matches('"');
+            name.trim().eq_ignore_ascii_case("wait").then(|| value.parse::<u64>().ok()).flatten()
+        });
+    Millis(seconds.map_or(VERSION_WAIT_MS, |seconds| seconds.saturating_mul(1_000).min(VERSION_WAIT_MS)))
+}
+
+/// A header that may be there once.
+pub(super) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    match values.next() {
+        Some(_) => Err(bad(name, "is there twice")),
+        None => Ok(first),
+    }
+}
+
+pub(super) fn bad(name: &HeaderName, why: &str) -> Problem {
+    Problem::new(&MALFORMED, format!("the header `{name}` {why}")).with("header", name.as_str())
+}
+
+/// All lines of a list header as one text.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
+    let mut text: Option<String> = None;
+    for line in headers.get_all(name) {
+        let line = line.to_str().map_err(|_| bad(name, "has characters beyond ASCII"))?;
+        match &mut text {
+            None => text = Some(line.to_owned()),
+            Some(text) => text.extend([",", line]),
+        }
+    }
+    Ok(text)
+}
+
+/// No item that we know has a comma inside its quotes.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(|item| item.trim_matches([' ', '\t'])).filter(|item| !item.is_empty())
+}
+
+fn tags(text: &str, weak: bool) -> Result<Tags, String> {
+    let mut list = Vec::new();
+    for (i, item) in items(text).enumerate() {
+        if item == "*" {
+            return Ok(Tags::Any);
+        }
+        if i == MAX_VERSION_HASHES {
+            return Err(format!("names more than {MAX_VERSION_HASHES} tags"));
+        }
+        let (strong, is_weak) = item.strip_prefix("W/").map_or((item, false), |rest| (rest, true));
+        let tag = strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        let tag = tag.ok_or("is not a list of quoted tags")?;
+        // A tag that is none of ours is the tag of no version.
+        let digest = tag.rsplit_once('-').filter(|(_, form)| matches!(*form, "j" | "t" | "a"));
+        if let Some(digest) = digest.and_then(|(digest, _)| hex(digest))
+            && (weak || !is_weak)
+        {
+            list.push(digest);
+        }
+    }
+    Ok(Tags::These(list))
+}
+
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
+/// Lower case only: a version is an opaque text, and has one form.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let mut out = [0; N];
+    if pairs.len() != N {
+        return None;
+    }
+    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(out)
+}
+
+/// Of a text that is visible ASCII.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &HeaderName, lines: &[&str]) -> HeaderMap {
+        let lines = lines.iter().map(|line| (name.clone(), HeaderValue::from_str(line).expect("a value")));
+        lines.collect()
+    }
+
+    fn heads(bytes: &[u8]) -> Heads {
+        canonical_heads(bytes.iter().map(|byte| Hash([*byte; 32])))
+    }
+
+    #[test]
+    fn a_version_comes_back_from_its_header() {
+        for heads in [heads(&[]), heads(&[7]), heads(&[1, 0xab, 255])] {
+            let text = version(&heads);
+            let headers: HeaderMap = [(PARENTS, text)].into_iter().collect();
+            assert_eq!(parents(&headers).expect("well-formed"), Some(heads));
+        }
+        assert_eq!(parents(&HeaderMap::new()).expect("absent"), None);
+    }
+
+    #[test]
+    fn a_version_is_read_without_quotes_in_any_order_and_over_several_lines() {
+        let (one, two) = ("01".repeat(32), "02".repeat(32));
+        assert_eq!(parse_version(&format!("{two} ,\"{one}\"")), Ok(heads(&[1, 2])));
+        let lines = with(&PARENTS, &[&format!("\"{two}\""), &format!("\"{one}\"")]);
+        assert_eq!(parents(&lines).expect("two lines"), Some(heads(&[1, 2])));
+    }
+
+    #[test]
+    fn bad_versions_are_refused() {
+        let good = "ab".repeat(32);
+        assert!(parse_version(&good).is_ok());
+        for text in ["x", &good[1..], &good.to_uppercase(), &format!("\"{good}"), &format!("+{}", &good[1..])]
+        {
+            assert!(parse_version(text).is_err(), "{text}");
+        }
+        let many = |n| vec![good.as_str(); n].join(",");
+        assert!(parse_version(&many(MAX_VERSION_HASHES)).is_ok());
+        assert!(parse_version(&many(MAX_VERSION_HASHES + 1)).is_err());
+    }
+
+    #[test]
+    fn the_tag_of_any_representation_names_the_version() {
+        let digest = version_digest(&heads(&[3]));
+        for form in [Form::Json, Form::TypedJson, Form::Automerge] {
+            let headers: HeaderMap = [(IF_MATCH, etag(&heads(&[3]), form))].into_iter().collect();
+            let read = condition(&headers).expect("well-formed");
+            assert_eq!(read, Condition { if_match: Some(Tags::These(vec![digest])), if_none_match: None });
+        }
+        assert_ne!(etag(&heads(&[3]), Form::Json), etag(&heads(&[3]), Form::Automerge));
+    }
+
+    #[test]
+    fn weak_and_foreign_tags_never_match_strongly() {
+        let tag = etag(&heads(&[3]), Form::Json);
+        let weak = format!("W/{}", tag.to_str().expect("ASCII"));
+        let read = |name, text: &str| condition(&with(&name, &[text])).expect("well-formed");
+        assert_eq!(read(IF_MATCH, &weak).if_match, Some(Tags::These(vec![])));
+        assert_eq!(read(IF_MATCH, "\"other\", \"x-j\"").if_match, Some(Tags::These(vec![])));
+        assert!(
+            matches!(read(IF_NONE_MATCH, &weak).if_none_match, Some(Tags::These(list)) if list.len() == 1)
+        );
+        assert_eq!(read(IF_NONE_MATCH, "*").if_none_match, Some(Tags::Any));
+        assert!(condition(&with(&IF_MATCH, &["bare"])).is_err());
+    }
+
+    #[test]
+    fn a_reader_who_has_the_representation_is_told_so() {
+        let tag = etag(&heads(&[3]), Form::Json);
+        let text = tag.to_str().expect("ASCII");
+        let ask = |line: &str| is_unmodified(&with(&IF_NONE_MATCH, &[line]), &tag).expect("well-formed");
+        assert!(ask(text) && ask("*") && ask(&format!("\"x\", W/{text}")));
+        assert!(!ask("\"x\"") && !ask(&text.replace("-j", "-t")));
+    }
+
+    #[test]
+    fn an_author_is_short_utf_8_said_once() {
+        let bytes = |bytes: &[u8]| {
+            let value = HeaderValue::from_bytes(bytes).expect("a value");
+            author(&[(AUTHOR, value)].into_iter().collect())
+        };
+        assert_eq!(bytes("Zoë".as_bytes()).expect("UTF-8").as_deref(), Some("Zoë"));
+        assert_eq!(bytes(b"").expect("empty"), None);
+        assert!(bytes(&[b'x'; MAX_AUTHOR_BYTES]).is_ok());
+        assert!(bytes(&[b'x'; MAX_AUTHOR_BYTES + 1]).is_err());
+        assert!(bytes(&[0xff, 0xfe]).is_err());
+        assert!(author(&with(&AUTHOR, &["a", "b"])).is_err());
+    }
+
+    #[test]
+    fn a_wait_is_read_within_its_limit() {
+        let ask = |line| wait(&with(&PREFER, &[line]));
+        assert_eq!(ask("wait=2"), Millis(2_000));
+        assert_eq!(ask("respond-async, Wait=0"), Millis(0));
+        assert_eq!(ask("wait=99999999999999999999"), Millis(VERSION_WAIT_MS));
+        assert_eq!(ask("wait=60"), Millis(VERSION_WAIT_MS));
+        assert_eq!(ask("wait=soon"), Millis(VERSION_WAIT_MS));
+    }
+}

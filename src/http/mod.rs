@@ -1,0 +1,75 @@
+//! REST: one file a resource, the one map from errors to answers, and who may ask.
+//!
+//! - `documents`, `list`, `cluster`, `health`: what can be asked
+//! - `target`, `query`, `headers`, `accept`, `body`, `percent`: how it is read
+//! - `problem`: every answer that is no success
+//! - `access`, `guard`: who may ask
+//! - `serve`: connections
+//!
+//! [`router`] answers, [`guard`] stands before it and before whatever else the node serves, [`serve`] runs both
+//! on a listener.
+
+mod accept;
+mod access;
+mod body;
+mod cluster;
+mod documents;
+mod guard;
+mod headers;
+mod health;
+mod list;
+mod percent;
+mod problem;
+mod query;
+mod serve;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use access::{Access, Right, Rights, Token, TokenFileError, TokenProblem, read_tokens};
+pub use guard::guard;
+pub use serve::serve;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{any, get};
+use serde::Serialize;
+
+use self::problem::{BAD_METHOD, FAILED, NO_ROUTE, Problem};
+use crate::node::Node;
+
+/// All routes of REST and of health, open to everybody: see [`guard`]. Links between nodes are another room's.
+pub fn router(node: Node) -> Router {
+    Router::new()
+        .route("/v1/docs", get(list::answer))
+        .route("/v1/docs/", any(documents::answer))
+        .route("/v1/docs/{*id}", any(documents::answer))
+        .route("/v1/cluster", get(cluster::answer))
+        .route(health::LIVE, get(health::live))
+        .route(health::READY, get(health::ready))
+        .method_not_allowed_fallback(bad_method)
+        .fallback(nothing_here)
+        .with_state(node)
+}
+
+/// An answer that tells how things stand now.
+fn state(status: StatusCode, state: &impl Serialize) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(state).map_err(|error| Problem::new(&FAILED, error.to_string()))?;
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(accept::JSON));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The router itself adds `Allow`.
+async fn bad_method(method: Method) -> Problem {
+    Problem::new(&BAD_METHOD, format!("{method} does not apply here"))
+}
+
+async fn nothing_here(uri: Uri) -> Problem {
+    Problem::new(&NO_ROUTE, format!("there is nothing at {:?}", uri.path()))
+}

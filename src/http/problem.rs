@@ -1,0 +1,204 @@
+//! The one map from what can go wrong to what is answered: `application/problem+json` (RFC 9457).
+//!
+//! `type` is `urn:syncline:problem:` and a name of the table below; it never changes. What only the operator
+//! can use (paths, the storage's own words) goes to the log, not to the caller.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+
+use crate::base::{DocIdError, Hash};
+use crate::crdt::{AdmitError, EditError, JsonError};
+use crate::node::NodeError;
+
+/// What all answers of one `type` share.
+#[derive(Debug)]
+pub(super) struct Kind {
+    status: StatusCode,
+    name: &'static str,
+    title: &'static str,
+}
+
+/// One answer that is no success.
+#[derive(Debug)]
+pub(super) struct Problem {
+    kind: &'static Kind,
+    detail: String,
+    members: Vec<(&'static str, Value)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+macro_rules! kinds {
+    ($($kind:ident = $status:ident, $name:literal, $title:literal;)*) => {
+        $(pub(super) static $kind: Kind = Kind { status: StatusCode::$status, name: $name, title: $title };)*
+
+        #[cfg(test)]
+        pub(super) static KINDS: &[&Kind] = &[$(&$kind),*];
+    };
+}
+
+kinds! {
+    MALFORMED = BAD_REQUEST, "malformed", "The request cannot be read";
+    NOT_JSON = BAD_REQUEST, "not-json", "The body is not JSON";
+    NO_TOKEN = UNAUTHORIZED, "no-token", "A token is needed";
+    NO_RIGHT = FORBIDDEN, "no-right", "The token lacks the right";
+    BAD_HOST = FORBIDDEN, "host-not-allowed", "This node does not answer to that name";
+    BAD_ORIGIN = FORBIDDEN, "origin-not-allowed", "Pages of that origin may not use this node";
+    READ_ONLY = FORBIDDEN, "read-only", "This node is a replica";
+    NOT_FOUND = NOT_FOUND, "not-found", "There is no such document";
+    NO_VERSION = NOT_FOUND, "version-not-found", "The document has no such version here";
+    NO_ROUTE = NOT_FOUND, "no-such-resource", "There is nothing at this path";
+    NOT_YET = NOT_FOUND, "not-implemented", "This version of Syncline does not have that";
+    BAD_METHOD = METHOD_NOT_ALLOWED, "method-not-allowed", "That method does not apply here";
+    NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "There is no such representation";
+    TOO_SLOW = REQUEST_TIMEOUT, "too-slow", "The body took too long";
+    MISSING = CONFLICT, "missing-dependencies", "Changes that these depend on are missing";
+    PRECONDITION = PRECONDITION_FAILED, "precondition-failed", "The document has another version";
+    TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
+    MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's media type is not taken here";
+    REFUSED = UNPROCESSABLE_ENTITY, "refused", "The document cannot take this";
+    BAD_ID = UNPROCESSABLE_ENTITY, "bad-id", "This cannot be a document's id";
+    BAD_CHANGE = UNPROCESSABLE_ENTITY, "change-refused", "A change is not one that can be taken";
+    FAILED = INTERNAL_SERVER_ERROR, "failed", "The write failed, and nothing of it was kept";
+    STORAGE = INTERNAL_SERVER_ERROR, "storage-failed", "Storage failed: the outcome of a write is unknown";
+    FENCED = INTERNAL_SERVER_ERROR, "fenced", "Stored data of this document is damaged";
+    NOT_CONVERGED = SERVICE_UNAVAILABLE, "not-yet-converged", "That version has not arrived here yet";
+    BUSY = SERVICE_UNAVAILABLE, "busy", "Too many requests wait for this document";
+    STOPPING = SERVICE_UNAVAILABLE, "stopping", "The node is stopping";
+    FULL = INSUFFICIENT_STORAGE, "storage-full", "The node's disk is full";
+}
+
+/// Seconds after which a client may ask again.
+const RETRY: HeaderValue = HeaderValue::from_static("1");
+
+impl Problem {
+    pub fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), members: Vec::new(), headers: Vec::new() }
+    }
+
+    pub fn with(mut self, member: &'static str, value: impl Into<Value>) -> Self {
+        self.members.push((member, value.into()));
+        self
+    }
+
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    fn again(self) -> Self {
+        self.header(RETRY_AFTER, RETRY)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Kind { status, name, title } = self.kind;
+        let mut body = Map::new();
+        body.insert("type".into(), format!("urn:syncline:problem:{name}").into());
+        body.insert("title".into(), (*title).into());
+        body.insert("status".into(), status.as_u16().into());
+        body.insert("detail".into(), self.detail.into());
+        body.extend(self.members.into_iter().map(|(member, value)| (member.to_owned(), value)));
+        let mut response = Response::new(Body::from(Value::Object(body).to_string()));
+        *response.status_mut() = *status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<NodeError> for Problem {
+    fn from(error: NodeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            NodeError::NotFound => Self::new(&NOT_FOUND, detail),
+            NodeError::VersionNotFound => Self::new(&NO_VERSION, detail),
+            NodeError::NotYetConverged => Self::new(&NOT_CONVERGED, detail).again(),
+            NodeError::PreconditionFailed { current } => {
+                Self::new(&PRECONDITION, detail).with("current", hashes(&current))
+            }
+            NodeError::Edit(error) => error.into(),
+            NodeError::Admit(AdmitError::Missing { hashes: missing }) => {
+                Self::new(&MISSING, detail).with("missing", hashes(&missing))
+            }
+            NodeError::Admit(AdmitError::Refused { hash, reason }) => {
+                let problem = Self::new(&BAD_CHANGE, reason);
+                match hash {
+                    Some(hash) => problem.with("change", hash.to_string()),
+                    None => problem,
+                }
+            }
+            NodeError::ReadOnly { masters } => {
+                Self::new(&READ_ONLY, "write to a master, and read here").with("masters", masters)
+            }
+            NodeError::Busy => Self::new(&BUSY, detail).again(),
+            NodeError::StorageFull => Self::new(&FULL, "nothing was written; reads go on"),
+            NodeError::Fenced { reason } => Self::new(&FENCED, reason),
+            NodeError::Storage { reason } => {
+                tracing::error!(%reason, "a request failed, as storage did");
+                Self::new(&STORAGE, "the node's log says more")
+            }
+            NodeError::Stopping => Self::new(&STOPPING, detail).again(),
+        }
+    }
+}
+
+impl From<EditError> for Problem {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Refused { pointer, reason } => refused(pointer, reason),
+            EditError::Failed { reason } => {
+                tracing::error!(%reason, "an edit failed");
+                Self::new(&FAILED, "the node's log says more")
+            }
+        }
+    }
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Syntax(reason) => Self::new(&NOT_JSON, reason),
+            JsonError::Refused { pointer, reason } => refused(pointer, reason),
+        }
+    }
+}
+
+impl From<DocIdError> for Problem {
+    fn from(error: DocIdError) -> Self {
+        Self::new(&BAD_ID, error.to_string())
+    }
+}
+
+/// The answer to what is understood and cannot be. `pointer` is a JSON pointer into the request, or a path.
+pub(super) fn refused(pointer: impl Into<Value>, reason: impl Into<String>) -> Problem {
+    Problem::new(&REFUSED, reason).with("pointer", pointer)
+}
+
+fn hashes(hashes: &[Hash]) -> Vec<String> {
+    hashes.iter().map(Hash::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_documented_with_its_status() {
+        let text = include_str!("../../docs/rest.md");
+        for kind in KINDS {
+            let row = format!("| `{}` | {} |", kind.name, kind.status.as_u16());
+            assert!(text.contains(&row), "docs/rest.md lacks {row}");
+        }
+    }
+
+    #[test]
+    fn no_type_is_there_twice() {
+        let names: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), KINDS.len());
+    }
+}

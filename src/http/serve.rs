@@ -1,0 +1,143 @@
+//! Connections: taken within their number, cut when a request does not come, ended in order at a stop.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+use tracing::{Level, debug, enabled, warn};
+
+use super::body::Timed;
+use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS};
+
+/// After an accept that failed for want of files or memory, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Answers whoever connects, until `stop` is cancelled; then takes nothing new, and returns when the requests
+/// under way are answered. How long that may take is the caller's to say. Upgraded connections are not waited
+/// for: whoever took them ends them.
+///
+/// # Errors
+/// When the listener itself is broken.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    serve_within(listener, router, stop, Bounds::default()).await
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub head: Duration,
+    pub body: Duration,
+    pub connections: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_millis(HEADER_MS),
+            body: Duration::from_millis(BODY_MS),
+            connections: MAX_CONNECTIONS,
+        }
+    }
+}
+
+pub(super) async fn serve_within(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    bounds: Bounds,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let connections = TaskTracker::new();
+    let accept = async {
+        // The semaphore is never closed.
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let socket = accept(&listener).await?;
+            let (router, stop) = (router.clone(), stop.clone());
+            connections.spawn(async move {
+                let _place = place;
+                connection(socket, router, stop, bounds).await;
+            });
+        }
+        Ok(())
+    };
+    let ended = stop.run_until_cancelled(accept).await.unwrap_or(Ok(()));
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+    ended
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    loop {
+        let error = match listener.accept().await {
+            Ok((socket, _)) => return Ok(socket),
+            Err(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected => return Err(error),
+            // The other end has gone again.
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset => {}
+            _ => {
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            }
+        }
+    }
+}
+
+async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, bounds: Bounds) {
+    if let Err(error) = socket.set_nodelay(true) {
+        return debug!(%error, "a connection ended before it began");
+    }
+    let service = service_fn(|request: Request<Incoming>| {
+        let mut router = router.clone();
+        async move {
+            let request = request.map(|body| Timed::new(body, bounds.body));
+            if enabled!(Level::DEBUG) { logged(router, request).await } else { router.call(request).await }
+        }
+    });
+    // Without a timer hyper has no deadline for heads.
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection was cut");
+    }
+}
+
+/// One line a request. Queries stay out of it, and so do headers: they may hold secrets.
+async fn logged(mut router: Router, request: Request<Timed>) -> Result<Response, Infallible> {
+    static REQUESTS: AtomicU64 = AtomicU64::new(1);
+    let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let start = Instant::now();
+    let answer = router.call(request).await;
+    let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
+    debug!(number, %method, path, status, us = start.elapsed().as_micros(), "request");
+    answer
+}
