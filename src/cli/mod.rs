@@ -3,6 +3,7 @@
 //! A command returns `Ok`, or a [`Failure`]: one line on standard error, and the exit code that scripts
 //! go by.
 
+mod bench;
 mod output;
 
 use std::process::ExitCode;
@@ -20,7 +21,10 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// Measure, with nodes of its own on this machine
+    Bench(bench::Bench),
+}
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no such document or version; 4 node not reached.
@@ -29,7 +33,9 @@ Errors are one line on standard error.";
 impl Cli {
     /// Runs the command to its end.
     pub async fn run(self) -> ExitCode {
-        let done: Result<(), Failure> = match self.command {};
+        let done: Result<(), Failure> = match self.command {
+            Command::Bench(bench) => bench::run(bench).await,
+        };
         output::exit(done)
     }
 }

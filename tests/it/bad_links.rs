@@ -127,7 +127,8 @@ fn a_node_of_another_cluster_is_refused() {
 fn without_a_token_for_peers_there_is_no_link() {
     let mut cluster = Cluster::prepare(&[("a", Master)], &[]);
     let tokens = cluster.path().join("tokens");
-    std::fs::write(&tokens, "client-secret-0123456789 read write\npeer-secret-0123456789 peer\n").expect("a file");
+    std::fs::write(&tokens, "client-secret-0123456789 read,write\npeer-secret-0123456789 peer\n")
+        .expect("a file");
     cluster.arguments("a", &["--token-file", tokens.to_str().expect("a path")]);
     cluster.launch("a");
     let at = cluster.at("a");

@@ -96,7 +96,14 @@ fn a_body_past_the_limit_is_refused_and_below_it_is_taken() {
     let text = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes));
     node.refused("PUT", "/v1/docs/large", JSON, text(9 << 20).as_bytes(), 413, "too-large");
     node.refused("PATCH", "/v1/docs/large", MERGE_PATCH, text(9 << 20).as_bytes(), 413, "too-large");
-    node.refused("POST", "/v1/docs/large/changes", "application/octet-stream", &vec![0; 9 << 20], 413, "too-large");
+    node.refused(
+        "POST",
+        "/v1/docs/large/changes",
+        "application/octet-stream",
+        &vec![0; 9 << 20],
+        413,
+        "too-large",
+    );
     node.client.ask("PUT", "/v1/docs/large", &[("Content-Type", JSON)], text(7 << 20)).expect(201);
 }
 
@@ -107,7 +114,10 @@ fn ids_outside_the_limits_are_refused() {
     for id in ["", "a%00b", "a%0Ab", "%7F", "%C2%85", &long] {
         for (method, kind) in [("PUT", JSON), ("PATCH", MERGE_PATCH)] {
             let answer = node.client.ask(method, &format!("/v1/docs/{id}"), &[("Content-Type", kind)], "{}");
-            assert!(matches!(answer.status, 404 | 405 | 422) && !answer.problem().is_empty(), "{id}: {answer:?}");
+            assert!(
+                matches!(answer.status, 404 | 405 | 422) && !answer.problem().is_empty(),
+                "{id}: {answer:?}"
+            );
         }
     }
     node.refused("PUT", &format!("/v1/docs/{long}"), JSON, b"{}", 422, "bad-id");
@@ -120,7 +130,8 @@ fn ids_outside_the_limits_are_refused() {
 #[test]
 fn an_unknown_media_type_is_answered_with_those_that_are_taken() {
     let mut node = Guarded::start();
-    let answer = node.client.ask("PATCH", "/v1/docs/kept", &[("Content-Type", "text/plain")], "x").expect(415);
+    let answer =
+        node.client.ask("PATCH", "/v1/docs/kept", &[("Content-Type", "text/plain")], "x").expect(415);
     assert_eq!(answer.problem(), "unsupported-media-type");
     let taken = answer.header("Accept-Patch").expect("a list");
     assert!(taken.contains(MERGE_PATCH) && taken.contains(OPS), "{taken}");
@@ -172,7 +183,10 @@ fn versions_that_are_not_there_are_told_as_such() {
     node.client.get("/v1/docs/kept?at=nonsense").expect(400);
     node.client.get("/v1/docs/none").expect(404);
     let stale = [("Content-Type", JSON), ("If-Match", &*unknown)];
-    assert_eq!(node.client.ask("PUT", "/v1/docs/kept", &stale, "{}").expect(412).problem(), "precondition-failed");
+    assert_eq!(
+        node.client.ask("PUT", "/v1/docs/kept", &stale, "{}").expect(412).problem(),
+        "precondition-failed"
+    );
 }
 
 #[test]
@@ -189,7 +203,8 @@ fn requests_that_a_web_page_could_forge_are_refused() {
 fn without_the_right_token_nothing_is_read_or_written() {
     let mut cluster = Cluster::prepare(&[("a", crate::cluster::Master)], &[]);
     let tokens = cluster.path().join("tokens");
-    std::fs::write(&tokens, "reader-secret-0123456789 read\nwriter-secret-0123456789 read write\n").expect("a file");
+    std::fs::write(&tokens, "reader-secret-0123456789 read\nwriter-secret-0123456789 read,write\n")
+        .expect("a file");
     cluster.arguments("a", &["--token-file", tokens.to_str().expect("a path")]);
     cluster.launch("a");
     let mut client = cluster.client("a");

@@ -77,7 +77,13 @@ impl Client {
         Ok(answer)
     }
 
-    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
+    pub fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answer {
         let answer = self.send(method, path, headers, body.as_ref());
         answer.unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }

@@ -95,7 +95,12 @@ fn nothing_acknowledged_is_lost_while_nodes_are_killed() {
 }
 
 /// Writes to one master wherever it is, until `done`. A write of unknown outcome is not tried again.
-fn write(writer: usize, place: &Mutex<SocketAddr>, mut rng: fastrand::Rng, done: &AtomicBool) -> Acknowledged {
+fn write(
+    writer: usize,
+    place: &Mutex<SocketAddr>,
+    mut rng: fastrand::Rng,
+    done: &AtomicBool,
+) -> Acknowledged {
     let mut acknowledged = Acknowledged::new();
     let mut at = *place.lock().expect("an address");
     let mut client = Client::new(at);

@@ -21,7 +21,8 @@ fn a_node_without_peers_is_ready_at_once() {
 
 #[test]
 fn a_node_is_ready_once_it_has_caught_up_with_a_peer() {
-    let mut cluster = Cluster::prepare(&[("a", Master), ("b", Master), ("r", Replica)], &[("b", "a"), ("r", "b")]);
+    let mut cluster =
+        Cluster::prepare(&[("a", Master), ("b", Master), ("r", Replica)], &[("b", "a"), ("r", "b")]);
     cluster.launch("b");
     cluster.launch("r");
     for name in ["b", "r"] {

@@ -87,7 +87,8 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     let cpu = |masters: &[Process]| masters.iter().map(Process::cpu).sum::<Option<Duration>>();
     let before = cpu(&masters);
     let start = Instant::now();
-    let answered = on_threads(writers(&masters, options, start), write).await?.concat();
+    let answered: Vec<Answered> =
+        on_threads(writers(&masters, options, start), write).await?.into_iter().flatten().collect();
     let ended = answered.iter().map(|write| write.at).max().unwrap_or(start);
     let used = before.zip(cpu(&masters)).map(|(before, after)| after.saturating_sub(before));
     until("equal documents", PAUSE / 2, async || equal(&masters).await).await?;
@@ -206,7 +207,8 @@ mod tests {
             committed: [(Hash([1; 32]), (origin, 5))].into(),
         };
         let write = || Answered { master: 0, hash: Hash([1; 32]), at: ms(10), late: Duration::ZERO };
-        let observed = [said(vec![(5, ms(9))]), said(vec![(4, ms(11)), (6, ms(17))]), said(vec![(5, ms(12))])];
+        let observed =
+            [said(vec![(5, ms(9))]), said(vec![(4, ms(11)), (6, ms(17))]), said(vec![(5, ms(12))])];
         assert_eq!(times(&[write()], &observed).unwrap(), [7_000]);
         // One that has not acknowledged it makes the run worthless.
         let observed = [said(vec![(5, ms(9))]), said(vec![(4, ms(11))])];

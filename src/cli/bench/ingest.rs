@@ -74,7 +74,8 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
         receive(&scratch, &master, "of one text", options.rounds).await?
     };
     let rate = |rounds: &[Round]| median(rounds.iter().map(|round| round.per_second));
-    let cpu = |rounds: &[Round]| rounds.iter().map(|round| round.cpu).collect::<Option<Vec<f64>>>().map(median);
+    let cpu =
+        |rounds: &[Round]| rounds.iter().map(|round| round.cpu).collect::<Option<Vec<f64>>>().map(median);
     let mut figures = vec![
         Figure::plain("bytes of a change", changes_size, "B"),
         Figure::plain("changes", rate(&small), "/s").at_least(60_000.0),
@@ -90,7 +91,12 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     Ok(figures)
 }
 
-async fn receive(scratch: &Scratch, master: &Process, what: &str, rounds: u64) -> Result<Vec<Round>, Failure> {
+async fn receive(
+    scratch: &Scratch,
+    master: &Process,
+    what: &str,
+    rounds: u64,
+) -> Result<Vec<Round>, Failure> {
     let goal = master.standing().await?;
     let mut done = Vec::new();
     for round in 1..=rounds {
@@ -121,7 +127,7 @@ async fn change_size(at: SocketAddr) -> Result<f64, Failure> {
     let mut connection = Connection::open(at).await.map_err(no_connection)?;
     connection.succeed(&request("GET", "/v1/docs?limit=1", at, "application/json", "")).await?;
     let list: serde_json::Value = serde_json::from_slice(connection.body()).unwrap_or_default();
-    let row = &list["docs"][0];
+    let row = &list["documents"][0];
     Ok(row["bytes"].as_f64().unwrap_or(0.0) / row["changes"].as_f64().unwrap_or(1.0))
 }
 

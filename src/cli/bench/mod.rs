@@ -88,7 +88,9 @@ pub async fn run(bench: Bench) -> Result<(), Failure> {
     let work = async {
         match bench.which {
             Which::Write(options) => report("write", options.common.json, write::run(&options).await?),
-            Which::Converge(options) => report("converge", options.common.json, converge::run(&options).await?),
+            Which::Converge(options) => {
+                report("converge", options.common.json, converge::run(&options).await?)
+            }
             Which::Ingest(options) => report("ingest", options.common.json, ingest::run(&options).await?),
             Which::BareHandler => bare::run().await,
         }
@@ -118,7 +120,9 @@ fn table(report: &Report) -> String {
             }
             _ => String::new(),
         };
-        format!("{:wide$}  {:>9} {:14}{verdict}", figure.name, number(figure.value), figure.unit).trim_end().to_owned()
+        format!("{:wide$}  {:>9} {:14}{verdict}", figure.name, number(figure.value), figure.unit)
+            .trim_end()
+            .to_owned()
             + "\n"
     };
     report.figures.iter().map(line).collect()

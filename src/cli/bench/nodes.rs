@@ -43,8 +43,7 @@ impl Scratch {
     pub fn new(parent: Option<&Path>) -> Result<Self, Failure> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         let path = parent.join(format!("syncline-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .map_err(|e| Failure::refused(format!("{}: {e}", path.display())))?;
+        std::fs::create_dir_all(&path).map_err(|e| Failure::refused(format!("{}: {e}", path.display())))?;
         Ok(Self(path))
     }
 
@@ -85,7 +84,9 @@ impl Process {
         let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
         let mut command = Command::new(program);
         // Whatever this process was told for nodes of its own is not meant for these.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SYNCLINE_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SYNCLINE_"))
+        {
             command.env_remove(name);
         }
         command.args(&args).env("SYNCLINE_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());

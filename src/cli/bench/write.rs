@@ -66,7 +66,8 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
         Figure::plain("write latency, p99", of(&writes, &|round| round.tally.latency_ms(0.99)), "ms"),
         Figure::plain("bare latency, p99", of(&reads, &|round| round.tally.latency_ms(0.99)), "ms"),
     ];
-    let cpu = |rounds: &[Round]| rounds.iter().map(|round| round.cpu).collect::<Option<Vec<f64>>>().map(median);
+    let cpu =
+        |rounds: &[Round]| rounds.iter().map(|round| round.cpu).collect::<Option<Vec<f64>>>().map(median);
     figures.extend(cpu(&writes).map(|cpu| Figure::plain("node's CPU per write", cpu, "µs")));
     figures.extend(cpu(&reads).map(|cpu| Figure::plain("bare handler's CPU per request", cpu, "µs")));
     Ok(figures)
@@ -74,7 +75,8 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
 
 async fn load(server: &Process, connections: u64, round: u64, turn: Duration) -> Result<Round, Failure> {
     // Every round has writers of its own: a repeated value would change nothing.
-    let writers = (0..connections).map(|n| Patches::new(server.at, DOCUMENTS, 1 + round * connections + n, u64::MAX));
+    let writers =
+        (0..connections).map(|n| Patches::new(server.at, DOCUMENTS, 1 + round * connections + n, u64::MAX));
     let before = server.cpu();
     let tally = closed_loop(server.at, writers.collect(), Some(turn)).await?;
     let cpu = before.zip(server.cpu()).map(|(before, after)| {
