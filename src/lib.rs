@@ -6,12 +6,15 @@
 
 pub mod base;
 pub mod cli;
+pub mod config;
 pub mod crdt;
 pub mod http;
 pub mod net;
 pub mod node;
 pub mod replication;
+pub mod server;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
 
 #[global_allocator]

@@ -126,6 +126,9 @@ pub const DIFF_BUDGET_MS: u64 = 10;
 /// Bytes of a name, URL or reason on a link. A longer one closes the link.
 pub const MAX_TEXT_BYTES: usize = 2_048;
 
+/// Bytes of a token file: thousands of tokens. Refused at the start past it.
+pub const MAX_TOKEN_FILE_BYTES: usize = 1 << 20;
+
 /// Bytes of an answer that the command line reads: far above any document that could be written. An error past it.
 pub const MAX_ANSWER_BYTES: usize = 256 << 20;
 

@@ -4,7 +4,15 @@
 //! go by.
 
 mod bench;
+mod client;
+mod cluster;
+mod demo;
+mod doc;
 mod output;
+mod scratch;
+mod serve;
+mod signals;
+mod table;
 
 use std::process::ExitCode;
 
@@ -22,6 +30,14 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run one node of a cluster
+    Serve(serve::Serve),
+    /// Run a whole cluster in this process, with people who write, to look at
+    Demo(demo::Demo),
+    /// Read, write and list documents
+    Doc(doc::Doc),
+    /// See how the nodes of a cluster stand
+    Cluster(cluster::Cluster),
     /// Measure, with nodes of its own on this machine
     Bench(bench::Bench),
 }
@@ -34,7 +50,11 @@ impl Cli {
     /// Runs the command to its end.
     pub async fn run(self) -> ExitCode {
         let done: Result<(), Failure> = match self.command {
-            Command::Bench(bench) => bench::run(bench).await,
+            Command::Serve(serve) => serve.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Doc(doc) => doc.run().await,
+            Command::Cluster(cluster) => cluster.run().await,
+            Command::Bench(bench) => bench.run().await,
         };
         output::exit(done)
     }

@@ -3,6 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use crate::config::ConfigError;
+use crate::server::ServerError;
+
 /// Refused by the node, or failed.
 pub const REFUSED: u8 = 1;
 /// The command line, or a file that it names, is wrong.
@@ -31,6 +34,21 @@ impl Failure {
 
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(USAGE, message)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Settings(error) => error.into(),
+            error => Self::refused(error.to_string()),
+        }
     }
 }
 

@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::documents::{Patches, prepare};
 use super::load::{Connection, Requests, micros, no_connection, on_threads, percentile};
-use super::nodes::{Process, Scratch, until};
+use super::nodes::{Process, until};
 use super::observer::{Observed, Observer};
 use super::{Common, Figure};
 use crate::base::{Hash, Role};
 use crate::cli::output::Failure;
+use crate::cli::scratch::Scratch;
 
 const MASTERS: [&str; 3] = ["a", "b", "c"];
 
@@ -65,7 +66,7 @@ struct Writer {
 }
 
 pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
-    let scratch = Scratch::new(options.common.dir.as_deref())?;
+    let scratch = Scratch::new("bench", options.common.dir.as_deref())?;
     let mut masters: Vec<Process> = Vec::new();
     for name in MASTERS {
         let peers: Vec<String> = masters.iter().map(Process::url).collect();

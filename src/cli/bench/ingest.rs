@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::documents::{change, prepare};
 use super::load::{Connection, Requests, Template, closed_loop, no_connection, request};
-use super::nodes::{Process, Scratch, until};
+use super::nodes::{Process, until};
 use super::{Common, Figure, median};
 use crate::base::Role;
 use crate::cli::output::Failure;
+use crate::cli::scratch::Scratch;
 
 const DOCUMENTS: u64 = 10_000;
 
@@ -58,7 +59,7 @@ struct Round {
 }
 
 pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
-    let scratch = Scratch::new(options.common.dir.as_deref())?;
+    let scratch = Scratch::new("bench", options.common.dir.as_deref())?;
     let (small, changes_size) = {
         let master = Process::node(&scratch, "many", Role::Master, &[]).await?;
         prepare(master.at, DOCUMENTS).await?;

@@ -14,9 +14,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::output::{Failure, print};
+use crate::cli::signals::Signals;
+use crate::cli::table::{Align, table};
 
 #[derive(Args)]
 pub struct Bench {
@@ -81,12 +82,20 @@ impl Figure {
     }
 }
 
-/// Runs to the end, or until the user or the system asks to stop: the nodes end in any case.
-pub async fn run(bench: Bench) -> Result<(), Failure> {
-    let mut terminated =
-        signal(SignalKind::terminate()).map_err(|e| Failure::refused(format!("signals: {e}")))?;
-    let work = async {
-        match bench.which {
+impl Bench {
+    /// Runs to the end, or until it is asked to stop: the nodes end in any case.
+    pub async fn run(self) -> Result<(), Failure> {
+        let signals = Signals::listen().map_err(|error| Failure::refused(format!("signals: {error}")))?;
+        tokio::select! {
+            done = self.which.run() => done,
+            () = signals.stop() => Err(Failure::refused("interrupted")),
+        }
+    }
+}
+
+impl Which {
+    async fn run(self) -> Result<(), Failure> {
+        match self {
             Which::Write(options) => report("write", options.common.json, write::run(&options).await?),
             Which::Converge(options) => {
                 report("converge", options.common.json, converge::run(&options).await?)
@@ -94,11 +103,6 @@ pub async fn run(bench: Bench) -> Result<(), Failure> {
             Which::Ingest(options) => report("ingest", options.common.json, ingest::run(&options).await?),
             Which::BareHandler => bare::run().await,
         }
-    };
-    tokio::select! {
-        done = work => done,
-        _ = tokio::signal::ctrl_c() => Err(Failure::refused("interrupted")),
-        _ = terminated.recv() => Err(Failure::refused("interrupted")),
     }
 }
 
@@ -106,26 +110,25 @@ fn report(bench: &'static str, json: bool, figures: Vec<Figure>) -> Result<(), F
     let report = Report { bench, version: env!("CARGO_PKG_VERSION"), figures };
     let text = match json {
         true => serde_json::to_string(&report).map_err(|e| Failure::refused(e.to_string()))? + "\n",
-        false => table(&report),
+        false => text(&report),
     };
     Ok(print(text)?)
 }
 
-fn table(report: &Report) -> String {
-    let wide = report.figures.iter().map(|figure| figure.name.len()).max().unwrap_or(0);
-    let line = |figure: &Figure| {
-        let verdict = match (figure.aim, figure.met) {
-            (Some(aim), Some(met)) => {
-                format!("  {} {}: {}", figure.bound, number(aim), if met { "met" } else { "NOT MET" })
-            }
-            _ => String::new(),
-        };
-        format!("{:wide$}  {:>9} {:14}{verdict}", figure.name, number(figure.value), figure.unit)
-            .trim_end()
-            .to_owned()
-            + "\n"
+fn text(report: &Report) -> String {
+    let row = |figure: &Figure| {
+        let aim = figure.aim.map_or(String::new(), |aim| format!("{} {}", figure.bound, number(aim)));
+        let met = figure.met.map_or("", |met| if met { "met" } else { "NOT MET" });
+        [figure.name.to_owned(), number(figure.value), figure.unit.to_owned(), aim, met.to_owned()]
     };
-    report.figures.iter().map(line).collect()
+    let heads = [
+        (report.bench, Align::Left),
+        ("", Align::Right),
+        ("", Align::Left),
+        ("aim", Align::Left),
+        ("", Align::Left),
+    ];
+    table(heads, &report.figures.iter().map(row).collect::<Vec<_>>())
 }
 
 /// With as many digits as say something.
@@ -160,9 +163,9 @@ mod tests {
         let met: Vec<_> = json["figures"].as_array().unwrap().iter().map(|f| f["met"].clone()).collect();
         assert_eq!(met, [true.into(), false.into(), serde_json::Value::Null]);
         assert_eq!(json["figures"][1]["aim"], 25.0);
-        let table = table(&report);
-        assert!(table.contains("at most 25.0: NOT MET"), "{table}");
-        assert!(table.contains("12346 /s"), "{table}");
+        let text = text(&report);
+        assert!(text.contains("at most 25.0  NOT MET"), "{text}");
+        assert!(text.contains("12346  /s"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::load::{Connection, no_connection, request};
 use crate::base::Role;
 use crate::cli::output::Failure;
+use crate::cli::scratch::Scratch;
 
 /// Processor time is told in this many ticks a second, on every Linux there is today.
 const TICKS: f64 = 100.0;
@@ -26,38 +26,12 @@ pub struct Process {
     _output: BufReader<ChildStdout>,
 }
 
-/// A place for data folders, removed when this is dropped. To be dropped after the nodes in it.
-pub struct Scratch(PathBuf);
-
 /// How far one node is, as it says itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Standing {
     pub vector: Vec<(String, u64)>,
     pub digest: String,
     pub linked: usize,
-}
-
-impl Scratch {
-    /// # Errors
-    /// When there is no such place to make a folder in.
-    pub fn new(parent: Option<&Path>) -> Result<Self, Failure> {
-        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
-        let path = parent.join(format!("syncline-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|e| Failure::refused(format!("{}: {e}", path.display())))?;
-        Ok(Self(path))
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {error}", self.0.display());
-        }
-    }
 }
 
 impl Process {

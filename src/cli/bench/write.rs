@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::documents::{Patches, prepare};
 use super::load::{Tally, closed_loop};
-use super::nodes::{Process, Scratch};
+use super::nodes::Process;
 use super::{Common, Figure, median};
 use crate::base::Role;
 use crate::cli::output::Failure;
+use crate::cli::scratch::Scratch;
 
 const DOCUMENTS: u64 = 1_000;
 
@@ -37,7 +38,7 @@ struct Round {
 }
 
 pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
-    let scratch = Scratch::new(options.common.dir.as_deref())?;
+    let scratch = Scratch::new("bench", options.common.dir.as_deref())?;
     let node = Process::node(&scratch, "write", Role::Master, &[]).await?;
     let bare = Process::start(vec!["bench".into(), "bare-handler".into()]).await?;
     eprintln!("{DOCUMENTS} documents of 20 fields");

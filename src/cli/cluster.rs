@@ -1,0 +1,175 @@
+//! `cluster`: how the nodes stand, as one of them sees it.
+
+use clap::{Args, Subcommand};
+
+use super::client::Target;
+use super::output::{Failure, print};
+use super::table::{Align, table};
+use crate::node::{ClusterState, ClusterView, NodeRow};
+
+#[derive(Args)]
+pub struct Cluster {
+    #[command(flatten)]
+    target: Target,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show every known node, what it lacks, and whether all have the same
+    ///
+    /// BEHIND: changes known to the asked node that this one lacks, and for how long the oldest of them.
+    /// HEARD: since its last sign of life, directly or through others.
+    /// SAME: it has exactly what the asked node has.
+    Status {
+        /// The node's whole answer as JSON, with vectors and digests
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Cluster {
+    pub async fn run(self) -> Result<(), Failure> {
+        let client = self.target.client()?;
+        let Command::Status { json } = self.command;
+        let answer = client.get("/v1/cluster").await?;
+        let view: ClusterView = answer.json()?;
+        if json {
+            print(&answer.body)?;
+            return Ok(print("\n")?);
+        }
+        Ok(print(status(&view))?)
+    }
+}
+
+fn status(view: &ClusterView) -> String {
+    let asked = view.nodes.first().map_or(view.node.as_str(), |row| row.name.as_str());
+    let (word, meaning) = meaning(view.state);
+    let rows: Vec<_> = view.nodes.iter().map(|row| cells(row, view)).collect();
+    let heads = [
+        ("NODE", Align::Left),
+        ("ROLE", Align::Left),
+        ("URL", Align::Left),
+        ("LINKS", Align::Left),
+        ("BEHIND", Align::Right),
+        ("FOR", Align::Right),
+        ("HEARD", Align::Right),
+        ("SAME", Align::Left),
+    ];
+    format!("{word}: {meaning} (cluster {:?}, asked {asked})\n\n{}", view.cluster, table(heads, &rows))
+}
+
+fn meaning(state: ClusterState) -> (&'static str, &'static str) {
+    match state {
+        ClusterState::Converged => {
+            ("converged", "every known node was heard of lately, and all have the same")
+        }
+        ClusterState::Converging => {
+            ("converging", "every known node was heard of lately, and some lack changes")
+        }
+        ClusterState::Partitioned => ("partitioned", "a known node has not been heard of lately"),
+        ClusterState::Unknown => ("unknown", "peers are configured, and none has been reached yet"),
+    }
+}
+
+fn cells(row: &NodeRow, view: &ClusterView) -> [String; 8] {
+    let asked = row.id == view.node;
+    // A node's own row cannot say what it lacks; the others have it.
+    let behind = match asked {
+        true => view.nodes.iter().map(|other| other.ahead).max().unwrap_or_default(),
+        false => row.behind,
+    };
+    let some = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    [
+        row.name.clone(),
+        row.role.clone(),
+        some(row.url.clone().unwrap_or_default()),
+        some(row.links.join(", ")),
+        behind.to_string(),
+        if row.behind == 0 { "-".into() } else { duration(row.behind_ms) },
+        if asked { "asked".into() } else { duration(row.heard_ms) },
+        if row.converged { "yes" } else { "no" }.into(),
+    ]
+}
+
+/// As exact as people need it.
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min", ms / 60_000),
+        3_600_000..172_800_000 => format!("{} h", ms / 3_600_000),
+        _ => format!("{} days", ms / 86_400_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, links: &[&str]) -> NodeRow {
+        NodeRow {
+            id: format!("id of {name}"),
+            name: name.into(),
+            role: "master".into(),
+            url: Some(format!("http://{name}:4380")),
+            incarnation: 1,
+            vector: Vec::new(),
+            digest: String::new(),
+            links: links.iter().map(|&name| name.to_owned()).collect(),
+            behind: 0,
+            behind_ms: 0,
+            ahead: 0,
+            heard_ms: 0,
+            converged: true,
+        }
+    }
+
+    #[test]
+    fn the_table_tells_who_lacks_what_and_since_when() {
+        let late = NodeRow {
+            url: None,
+            behind: 12,
+            behind_ms: 1_234,
+            heard_ms: 340,
+            converged: false,
+            ahead: 2,
+            ..row("b", &[])
+        };
+        let view = ClusterView {
+            cluster: "c".into(),
+            node: "id of a".into(),
+            state: ClusterState::Converging,
+            nodes: vec![row("a", &["b", "r"]), late],
+        };
+        assert_eq!(
+            status(&view),
+            "converging: every known node was heard of lately, and some lack changes (cluster \"c\", asked a)\n\
+             \n\
+             NODE  ROLE    URL            LINKS  BEHIND    FOR   HEARD  SAME\n\
+             a     master  http://a:4380  b, r        2      -   asked  yes\n\
+             b     master  -              -          12  1.2 s  340 ms  no\n"
+        );
+    }
+
+    #[test]
+    fn what_a_node_tells_of_the_cluster_can_be_read_back() {
+        let view = ClusterView {
+            cluster: "c".into(),
+            node: "id of a".into(),
+            state: ClusterState::Unknown,
+            nodes: vec![NodeRow { vector: vec![("o".into(), 3)], ..row("a", &["b"]) }],
+        };
+        let json = serde_json::to_string(&view).unwrap();
+        let back: ClusterView = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&back).unwrap(), json);
+    }
+
+    #[test]
+    fn durations_have_the_unit_that_people_would_say() {
+        let told = [0, 999, 1_050, 59_999, 60_000, 3_600_000, 172_800_000].map(duration);
+        assert_eq!(told, ["0 ms", "999 ms", "1.0 s", "59.9 s", "1 min", "1 h", "2 days"]);
+    }
+}
