@@ -28,12 +28,12 @@ pub const MAX_OP_JUMP: u64 = 1 << 20;
 pub const MAX_INFLATED_CHANGE_BYTES: usize = 32 << 20;
 
 /// Rows of one column of a change or document from outside. A run of a few bytes may stand for any number of them. 422 past it.
-pub const MAX_CHANGE_ROWS: u64 = 1 << 24;
+pub const MAX_CHANGE_ROWS: u64 = 1 << 20;
 
 /// Changes that one `POST …/changes` may carry. 422 past it.
 pub const MAX_RAW_CHANGES: usize = 1_000_000;
 
-/// Steps from change to change, back through their dependencies, that judging the changes of one request may take. 422 past it.
+/// Steps that judging the changes of one request may take: entries of clocks that are copied or merged where histories branch. 422 past it.
 pub const MAX_ANCESTRY_STEPS: usize = 10_000_000;
 
 /// Bytes of one log entry on a link. Part of the protocol's version: above what any accepted write can make. A larger one closes the link.

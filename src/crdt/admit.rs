@@ -2,17 +2,22 @@
 //!
 //! Whatever a change says, it must not make documents differ between nodes, nor spoil later writes. So it is
 //! taken only if its sequence number is its actor's next, its actor's previous change is among its ancestors,
-//! its first operation is above those of its dependencies and not absurdly high, and Automerge takes it.
+//! its first operation is above those of its ancestors and not absurdly high, it refers to nothing but its
+//! ancestors, its operations make sense where they stand (`wellformed`), and Automerge takes it.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
+use automerge::legacy::{ElementId, Key, ObjectId};
 use automerge::{ActorId, Change, ChangeHash};
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 
 use super::change::{guarded, opaque, read};
 use super::chunk::{self, Kind};
 use super::clash::{self, Outcome};
 use super::document::{Document, Edited, load};
+use super::wellformed::Operations;
 use crate::base::limits::{MAX_ANCESTRY_STEPS, MAX_OP_JUMP, MAX_RAW_CHANGES};
 use crate::base::{Hash, Heads, canonical_heads, heads_of};
 
@@ -41,7 +46,9 @@ impl Document {
         let here = |hash: &ChangeHash| self.has(&Hash(hash.0)) || self.left_out.contains_key(&Hash(hash.0));
         let new: Vec<Change> = changes.into_iter().filter(|change| !here(&change.hash())).collect();
         let new = in_causal_order(new, |dep| self.has(&Hash(dep.0)))?;
-        Judge::new(self).judge(&new).map_err(|(hash, reason)| refused(Some(hash))(reason))?;
+        // Automerge's decoder panics over kinds of operations that it does not know.
+        let judged = guarded(|| Judge::new(self).judge(&new)).map_err(refused(None))?;
+        judged.map_err(|(hash, reason)| refused(Some(hash))(reason))?;
         match clash::apply(&mut self.doc, new.clone()) {
             Outcome::Applied => {}
             Outcome::Clash => return Err(refused(None)("its sequence number is taken".into())),
@@ -115,113 +122,189 @@ fn in_causal_order(
     if missing.is_empty() { Ok(ordered) } else { Err(AdmitError::Missing { hashes: missing.into_vec() }) }
 }
 
+/// What lies behind a change: actor → its last sequence number and highest operation among the ancestors.
+type Clock = FxHashMap<usize, (u64, u64)>;
+
 /// What is known of the changes judged so far, on top of a document.
 struct Judge<'a> {
     document: &'a Document,
-    judged: HashMap<ChangeHash, Judged>,
-    /// Actor → its last change, of the document's or of those judged.
-    last: HashMap<ActorId, Option<(u64, ChangeHash)>>,
+    actors: HashMap<ActorId, usize>,
+    /// Of the whole document.
+    heads: Vec<ChangeHash>,
+    operations: Operations<'a>,
+    whole: Rc<Clock>,
+    /// Of each judged change, with how many that depend on it are still to come.
+    clocks: HashMap<ChangeHash, (Rc<Clock>, usize)>,
+    /// Actor → its last sequence number, of the document's changes and of those judged.
+    last: Clock,
     highest_op: u64,
     steps: usize,
-}
-
-struct Judged {
-    deps: Vec<ChangeHash>,
-    max_op: u64,
 }
 
 impl<'a> Judge<'a> {
     fn new(document: &'a Document) -> Self {
         let heads = document.doc.get_heads();
-        let max_op = |head| document.doc.get_change_meta_by_hash(head).map_or(0, |meta| meta.max_op);
-        let highest_op = heads.iter().map(max_op).max().unwrap_or(0);
-        Self { document, judged: HashMap::new(), last: HashMap::new(), highest_op, steps: 0 }
+        let mut judge = Self {
+            document,
+            operations: Operations::new(&document.doc),
+            actors: HashMap::new(),
+            heads,
+            whole: Rc::default(),
+            clocks: HashMap::new(),
+            last: Clock::default(),
+            highest_op: 0,
+            steps: 0,
+        };
+        let mut whole = Clock::default();
+        for meta in document.doc.get_changes_meta(&[]) {
+            let actor = judge.actor(&meta.actor);
+            advance(&mut whole, actor, meta.seq, meta.max_op);
+            judge.highest_op = judge.highest_op.max(meta.max_op);
+        }
+        judge.last.clone_from(&whole);
+        judge.whole = Rc::new(whole);
+        judge
     }
 
     fn judge(&mut self, changes: &[Change]) -> Result<(), (ChangeHash, String)> {
-        self.learn_last(changes);
+        let mut dependants: HashMap<ChangeHash, usize> = HashMap::new();
+        for dep in changes.iter().flat_map(Change::deps) {
+            *dependants.entry(*dep).or_default() += 1;
+        }
         for change in changes {
             let hash = change.hash();
-            self.admissible(change).map_err(|reason| (hash, reason))?;
-            self.highest_op = self.highest_op.max(change.max_op());
-            self.last.insert(change.actor_id().clone(), Some((change.seq(), hash)));
-            let judged = Judged { deps: change.deps().to_vec(), max_op: change.max_op() };
-            self.judged.insert(hash, judged);
+            let clock = self.admissible(change).map_err(|reason| (hash, reason))?;
+            let coming = dependants.get(&hash).copied().unwrap_or(0);
+            self.clocks.insert(hash, (clock, coming));
         }
         Ok(())
     }
 
-    /// Looks up the last change in the document of each actor in question.
-    fn learn_last(&mut self, changes: &[Change]) {
-        for change in changes {
-            self.last.insert(change.actor_id().clone(), None);
-        }
-        if self.document.doc.is_empty() {
-            return;
-        }
-        for meta in self.document.doc.get_changes_meta(&[]) {
-            if let Some(last) = self.last.get_mut(&*meta.actor)
-                && last.is_none_or(|(seq, _)| seq < meta.seq)
-            {
-                *last = Some((meta.seq, meta.hash));
-            }
-        }
-    }
-
-    fn admissible(&mut self, change: &Change) -> Result<(), String> {
+    /// What lies behind the change, and the change itself.
+    fn admissible(&mut self, change: &Change) -> Result<Rc<Clock>, String> {
         if change.actor_id() == self.document.actor() {
             return Err("its actor is this node: load a document with an actor of your own".into());
         }
-        let last = self.last.get(change.actor_id()).copied().flatten();
-        let next = last.map_or(1, |(seq, _)| seq + 1);
-        if change.seq() != next {
-            return Err(format!("its sequence number is {}, its actor's next is {next}", change.seq()));
+        let actor = self.actor(change.actor_id());
+        let last = self.last.get(&actor).map_or(0, |(seq, _)| *seq);
+        if change.seq() != last + 1 {
+            return Err(format!("its sequence number is {}, its actor's next is {}", change.seq(), last + 1));
         }
-        if let Some((_, previous)) = last
-            && !self.is_ancestor(&previous, change.deps())?
-        {
+        let mut clock = self.behind(change.deps())?;
+        if clock.get(&actor).map_or(0, |(seq, _)| *seq) != last {
             return Err("its actor's previous change is not among its ancestors".into());
         }
-        let above = change.deps().iter().map(|dep| self.max_op(dep)).max().unwrap_or(0);
+        let above = clock.values().map(|(_, max_op)| *max_op).max().unwrap_or(0);
         let first = change.start_op().get();
         if first <= above {
-            return Err(format!("its first operation is {first}, its dependencies reach {above}"));
+            return Err(format!("its first operation is {first}, its ancestors reach {above}"));
         }
-        if first > self.highest_op + MAX_OP_JUMP {
-            let most = self.highest_op + MAX_OP_JUMP;
+        let most = self.highest_op.saturating_add(MAX_OP_JUMP);
+        if first > most {
             return Err(format!("its first operation is {first}, more than {most} is not taken"));
+        }
+        self.refers_back(change, actor, &clock)?;
+        self.operations.judge(change)?;
+        advance(self.own(&mut clock)?, actor, change.seq(), change.max_op());
+        advance(&mut self.last, actor, change.seq(), change.max_op());
+        self.highest_op = self.highest_op.max(change.max_op());
+        Ok(clock)
+    }
+
+    /// An operation of another actor that is not among the ancestors may be here on one node and not yet on
+    /// another: what a change does would depend on the order of arrival.
+    fn refers_back(&self, change: &Change, actor: usize, clock: &Clock) -> Result<(), String> {
+        for (own, op) in (change.start_op().get()..).zip(change.decode().operations) {
+            let object = match op.obj {
+                ObjectId::Id(id) => Some(id),
+                ObjectId::Root => None,
+            };
+            let element = match op.key {
+                Key::Seq(ElementId::Id(id)) => Some(id),
+                _ => None,
+            };
+            for id in object.iter().chain(&element).chain(op.pred.iter()) {
+                let known = self.actors.get(id.actor()).copied();
+                let highest = match known.and_then(|known| clock.get(&known)) {
+                    _ if known == Some(actor) => own - 1,
+                    Some((_, max_op)) => *max_op,
+                    None => 0,
+                };
+                if !(1..=highest).contains(&id.counter()) {
+                    let (counter, actor) = (id.counter(), id.actor());
+                    return Err(format!("it refers to operation {counter} of {actor}, not an ancestor"));
+                }
+            }
         }
         Ok(())
     }
 
-    fn max_op(&self, hash: &ChangeHash) -> u64 {
-        match self.judged.get(hash) {
-            Some(judged) => judged.max_op,
-            None => self.document.doc.get_change_meta_by_hash(hash).map_or(0, |meta| meta.max_op),
+    /// What lies behind a change with these dependencies.
+    fn behind(&mut self, deps: &[ChangeHash]) -> Result<Rc<Clock>, String> {
+        let (judged, stored): (Vec<ChangeHash>, Vec<ChangeHash>) =
+            deps.iter().partition(|dep| self.clocks.contains_key(*dep));
+        let mut behind = self.behind_stored(stored)?;
+        for dep in judged {
+            let Some((clock, coming)) = self.clocks.get_mut(&dep) else { continue };
+            *coming = coming.saturating_sub(1);
+            // The last dependant takes the clock over, so that a long line of changes copies nothing.
+            let clock = if *coming == 0 { std::mem::take(clock) } else { clock.clone() };
+            if behind.is_empty() {
+                behind = clock;
+                continue;
+            }
+            self.count(clock.len())?;
+            let behind = self.own(&mut behind)?;
+            clock.iter().for_each(|(actor, (seq, max_op))| advance(behind, *actor, *seq, *max_op));
         }
+        Ok(behind)
     }
 
-    fn is_ancestor(&mut self, of: &ChangeHash, deps: &[ChangeHash]) -> Result<bool, String> {
-        if deps.contains(of) {
-            return Ok(true);
+    fn behind_stored(&mut self, mut deps: Vec<ChangeHash>) -> Result<Rc<Clock>, String> {
+        deps.sort_unstable();
+        if deps.is_empty() {
+            return Ok(Rc::default());
         }
-        let mut seen: HashSet<ChangeHash> = deps.iter().copied().collect();
-        let mut stack = deps.to_vec();
-        let mut in_document = Vec::new();
-        while let Some(hash) = stack.pop() {
-            self.steps += 1;
-            if self.steps > MAX_ANCESTRY_STEPS {
-                return Err("its ancestry is too wide to be judged; send fewer changes at once".into());
-            }
-            if hash == *of {
-                return Ok(true);
-            }
-            match self.judged.get(&hash) {
-                Some(judged) => stack.extend(judged.deps.iter().filter(|dep| seen.insert(**dep))),
-                None => in_document.push(hash),
-            }
+        if deps == self.heads {
+            return Ok(self.whole.clone());
         }
-        let here = self.document.has(&Hash(of.0));
-        Ok(here && super::derive::is_within(&self.document.doc, of, &in_document))
+        let doc = &self.document.doc;
+        let all = doc.get_changes_meta(&[]);
+        let beyond: HashSet<ChangeHash> = doc.get_changes_meta(&deps).iter().map(|meta| meta.hash).collect();
+        self.count(all.len())?;
+        let mut clock = Clock::default();
+        for meta in all.iter().filter(|meta| !beyond.contains(&meta.hash)) {
+            advance(&mut clock, self.actor(&meta.actor), meta.seq, meta.max_op);
+        }
+        Ok(Rc::new(clock))
     }
+
+    /// The clock to change, copied where others have it too.
+    fn own<'c>(&mut self, clock: &'c mut Rc<Clock>) -> Result<&'c mut Clock, String> {
+        if Rc::strong_count(clock) > 1 {
+            self.count(clock.len())?;
+        }
+        Ok(Rc::make_mut(clock))
+    }
+
+    fn count(&mut self, steps: usize) -> Result<(), String> {
+        self.steps += steps;
+        if self.steps > MAX_ANCESTRY_STEPS {
+            return Err("its ancestry is too wide to be judged; send fewer changes at once".into());
+        }
+        Ok(())
+    }
+
+    fn actor(&mut self, actor: &ActorId) -> usize {
+        if let Some(index) = self.actors.get(actor) {
+            return *index;
+        }
+        self.actors.insert(actor.clone(), self.actors.len());
+        self.actors.len() - 1
+    }
+}
+
+fn advance(clock: &mut Clock, actor: usize, seq: u64, max_op: u64) {
+    let entry = clock.entry(actor).or_default();
+    *entry = (entry.0.max(seq), entry.1.max(max_op));
 }

@@ -1,21 +1,28 @@
 //! Changes and heads, materialisation, edits, JSON ⇄ Automerge. No I/O, no clock.
 //!
 //! - `change`, `chunk`: one opaque change, and what can be told of it without a document
-//! - `document`, `clash`, `admit`, `derive`: a materialised document, and what may become part of it
-//! - `edit`, `difference`: what writers ask for, as operations on an open transaction
-//! - `json`, `typed`, `render`: JSON in and out
+//! - `document`, `clash`, `admit`, `wellformed`, `derive`: a materialised document, and what may become part of it
+//! - `edit`, `assign`, `difference`: what writers ask for, as operations on an open transaction
+//! - `json`, `typed`, `tree`, `render`: JSON in and out
 
 mod admit;
+#[cfg(test)]
+mod arbitrary;
+mod assign;
 mod change;
 mod chunk;
 mod clash;
 mod derive;
+mod difference;
 mod document;
 mod edit;
 mod json;
 mod render;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod typed;
+mod wellformed;
 
 pub use admit::AdmitError;
 pub use change::{BadChange, heads_after, verify};
