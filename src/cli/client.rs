@@ -1,6 +1,7 @@
 //! Requests to a node, over pooled HTTP connections.
 
 use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub struct Target {
     /// Base URL of the node to ask
     #[arg(
         long,
+        global = true,
         env = "SYNCLINE_NODE",
         value_name = "URL",
         default_value = "http://127.0.0.1:4380",
@@ -34,7 +36,7 @@ pub struct Target {
     node: PeerUrl,
 
     /// File whose first token is shown to the node
-    #[arg(long, env = "SYNCLINE_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, global = true, env = "SYNCLINE_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
 }
 
@@ -59,6 +61,21 @@ pub struct Answer {
 struct Problem {
     title: String,
     detail: Option<String>,
+    /// Where to write instead.
+    #[serde(default)]
+    masters: Vec<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title)?;
+        // Where there is no more to say, some say it twice.
+        if let Some(detail) = self.detail.as_ref().filter(|detail| !detail.eq_ignore_ascii_case(&self.title))
+        {
+            write!(f, ": {detail}")?;
+        }
+        if self.masters.is_empty() { Ok(()) } else { write!(f, " ({})", self.masters.join(", ")) }
+    }
 }
 
 impl Target {
@@ -134,8 +151,7 @@ impl Answer {
             _ => REFUSED,
         };
         let message = match serde_json::from_slice::<Problem>(&self.body) {
-            Ok(Problem { title, detail: Some(detail) }) => format!("{title}: {detail}"),
-            Ok(Problem { title, detail: None }) => title,
+            Ok(problem) => problem.to_string(),
             Err(_) => {
                 let text = String::from_utf8_lossy(&self.body);
                 format!("{} {}", self.status, text.lines().next().unwrap_or_default())
@@ -193,6 +209,10 @@ mod tests {
         assert_eq!(
             told(404, r#"{"title": "Not found", "detail": "no such document", "type": "x"}"#),
             Failure::new(NOT_FOUND, "Not found: no such document")
+        );
+        assert_eq!(
+            told(403, r#"{"title": "Gone", "detail": "gone", "masters": ["http://a:1", "http://b:1"]}"#),
+            Failure::new(REFUSED, "Gone (http://a:1, http://b:1)")
         );
         assert_eq!(told(412, r#"{"title": "Changed"}"#), Failure::new(REFUSED, "Changed"));
         assert_eq!(told(502, "oh\nno"), Failure::new(REFUSED, "502 Bad Gateway oh"));

@@ -8,6 +8,7 @@ use super::table::{Align, table};
 use crate::node::{ClusterState, ClusterView, NodeRow};
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub struct Cluster {
     #[command(flatten)]
     target: Target,

@@ -16,6 +16,7 @@ use crate::base::{DocId, DocIdError};
 use crate::http::{document_path, percent_encode};
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub struct Doc {
     #[command(flatten)]
     target: Target,

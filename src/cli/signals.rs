@@ -1,8 +1,13 @@
 //! The signals that end a command: SIGTERM, Ctrl-C, and a terminal that goes away.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Signals within so many milliseconds of the first are the same wish: `timeout`, and wrappers that pass
+/// signals on, send one to the process and one to its group.
+const SAME_MS: u64 = 300;
 
 /// As shells show it: ended by SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -31,7 +36,10 @@ impl Signals {
     pub async fn stop(mut self) {
         self.next().await;
         tokio::spawn(async move {
-            self.next().await;
+            let first = Instant::now();
+            while first.elapsed() < Duration::from_millis(SAME_MS) {
+                self.next().await;
+            }
             std::process::exit(INTERRUPTED);
         });
     }

@@ -39,13 +39,21 @@ pub struct Given {
     pub role: Option<Role>,
 
     /// For a master: base URL of a master to link with, as http://10.0.0.2:4380; may be repeated
-    #[arg(long, env = "SYNCLINE_PEER", value_name = "URL", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long,
+        help_heading = "Links",
+        env = "SYNCLINE_PEER",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "list")]
     pub peer: Vec<PeerUrl>,
 
     /// For a replica: base URL of the node to follow; repeated: the next where the one before fails
     #[arg(
         long,
+        help_heading = "Links",
         env = "SYNCLINE_UPSTREAM",
         value_name = "URL",
         value_delimiter = ',',
@@ -55,26 +63,51 @@ pub struct Given {
     pub upstream: Vec<PeerUrl>,
 
     /// Name of the cluster; nodes of different clusters never link [default: syncline]
-    #[arg(long, env = "SYNCLINE_CLUSTER", value_name = "NAME", hide_env_values = true)]
+    #[arg(
+        long,
+        help_heading = "Links",
+        env = "SYNCLINE_CLUSTER",
+        value_name = "NAME",
+        hide_env_values = true
+    )]
     pub cluster: Option<String>,
 
     /// Base URL at which others reach this node, told to them [default: the address of --listen, unless
     /// that is 0.0.0.0]
-    #[arg(long, env = "SYNCLINE_ADVERTISE", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        help_heading = "Links",
+        env = "SYNCLINE_ADVERTISE",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub advertise: Option<String>,
 
     /// File of the tokens that clients and nodes must show [default: none are asked for, on loopback only]
-    #[arg(long, env = "SYNCLINE_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        help_heading = "Access",
+        env = "SYNCLINE_TOKEN_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
     pub token_file: Option<PathBuf>,
 
     /// File of the one token that this node shows to others [default: the first in --token-file with
     /// the right `peer`]
-    #[arg(long, env = "SYNCLINE_PEER_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        help_heading = "Access",
+        env = "SYNCLINE_PEER_TOKEN_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
     pub peer_token_file: Option<PathBuf>,
 
     /// A further name by which clients may call this node in `Host`, as behind a proxy; may be repeated
     #[arg(
         long,
+        help_heading = "Access",
         env = "SYNCLINE_ALLOW_HOST",
         value_name = "HOST",
         value_delimiter = ',',
@@ -85,6 +118,7 @@ pub struct Given {
     /// A web origin whose pages may use this node, as https://app.example; may be repeated
     #[arg(
         long,
+        help_heading = "Access",
         env = "SYNCLINE_ALLOW_ORIGIN",
         value_name = "ORIGIN",
         value_delimiter = ',',
@@ -94,20 +128,24 @@ pub struct Given {
 
     /// What to log: error, warn, info, debug, trace, or by module, as info,syncline::net=debug
     /// [default: info]
-    #[arg(long, env = "SYNCLINE_LOG", value_name = "FILTER", hide_env_values = true)]
+    #[arg(long, help_heading = "Logs", env = "SYNCLINE_LOG", value_name = "FILTER", hide_env_values = true)]
     pub log: Option<String>,
 
-    /// How to log to standard error [default: text]
-    #[arg(long, env = "SYNCLINE_LOG_FORMAT", value_name = "FORMAT", hide_env_values = true)]
+    /// How to log: lines for people, or an object a line [default: text]
+    #[arg(
+        long,
+        help_heading = "Logs",
+        env = "SYNCLINE_LOG_FORMAT",
+        value_name = "FORMAT",
+        hide_env_values = true
+    )]
     pub log_format: Option<LogFormat>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// A line for people
     Text,
-    /// An object a line, for machines
     Json,
 }
 

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::{PATH, PROTOCOL, limits, pump};
 use crate::base::limits::{RECONNECT_FIRST_MS, RECONNECT_MOST_MS};
 use crate::node::Node;
+use crate::replication::DUPLICATE;
 
 /// For a TCP connection, and again for the handshake on it, in milliseconds.
 const CONNECT_MS: u64 = 5_000;
@@ -96,6 +97,11 @@ impl Dialler {
                 if start.elapsed().as_millis() >= GOOD_MS {
                     (tries, said) = (0, None);
                     info!(%url, reason = %end, "link lost");
+                } else if end.ends_with(DUPLICATE) {
+                    // The other end dials this node too, and its link is in use: there is no hurry.
+                    (tries, said) = (u32::MAX, None);
+                    debug!(%url, "linked already");
+                    break;
                 } else if said.as_ref() != Some(&end) {
                     warn!(%url, reason = %end, "no link; trying again");
                     said = Some(end);
@@ -107,7 +113,7 @@ impl Dialler {
                 }
             }
             let pause = backoff(tries, fastrand::f64());
-            tries += 1;
+            tries = tries.saturating_add(1);
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => {}

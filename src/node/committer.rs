@@ -18,7 +18,7 @@ use super::shared::Shared;
 use super::view;
 use crate::base::limits::{COMMIT_MAX_ENTRIES, MAX_LINKS};
 use crate::base::{Change, DocId, LinkId};
-use crate::replication::{Event, ReadFrom};
+use crate::replication::{DUPLICATE, Event, ReadFrom};
 use crate::store::{Store, StoreError};
 use crate::wire::Message;
 
@@ -197,11 +197,18 @@ impl Committer {
     }
 
     fn handle(&mut self, event: Event) {
+        let greeted = match &event {
+            Event::Message { link, message: Message::Hello(_) } => Some(*link),
+            _ => None,
+        };
         let mut outputs = Vec::new();
         if let Err(error) = self.engine.handle(self.clock.now(), event, &mut outputs) {
             self.fail(&error);
         }
         self.perform(outputs);
+        if let Some(outlet) = greeted.and_then(|link| self.links.get(&link)) {
+            info!(peer = outlet.wire.peer(), "linked");
+        }
     }
 
     fn commit(&mut self) {
@@ -274,8 +281,8 @@ impl Committer {
     fn close(&mut self, link: LinkId, reason: String) {
         let Some(outlet) = self.links.remove(&link) else { return };
         match outlet.wire.peer() {
-            Some(peer) => info!(%peer, %reason, "link closed"),
-            None => debug!(%reason, "link closed"),
+            Some(peer) if reason != DUPLICATE => info!(%peer, %reason, "link closed"),
+            _ => debug!(%reason, "link closed"),
         }
         outlet.wire.end(&reason);
         let _ = outlet.outbox.try_send(Outgoing { message: Message::Goodbye(reason), weight: 0 });

@@ -15,6 +15,9 @@ use crate::base::limits::HEARTBEAT_MS;
 use crate::base::{Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
 use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
 
+/// Why a link is closed where the same two nodes have another: nothing is wrong then, and nobody need be told.
+pub const DUPLICATE: &str = "a duplicate: these two nodes are linked already";
+
 /// Who this node is, for others.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -332,7 +335,7 @@ impl Core {
             return self.drop_link(now, link, &reason, effects);
         }
         if let Some(loser) = self.duplicate(now, link, &hello) {
-            self.drop_link(now, loser, "a duplicate: these two nodes are linked already", effects);
+            self.drop_link(now, loser, DUPLICATE, effects);
             if loser == link {
                 return;
             }

@@ -24,7 +24,7 @@ use crate::node::{Node, NodeConfig, NodeError};
 use crate::store::{RocksStore, StoreError};
 
 /// By when requests, and then links, are let go at a stop, in milliseconds from its beginning. The rest of
-/// `SHUTDOWN_MS` is for the committer and the store.
+/// `SHUTDOWN_MS` is for the store.
 const REQUESTS_END_MS: u64 = SHUTDOWN_MS / 5 * 2;
 const LINKS_END_MS: u64 = SHUTDOWN_MS / 10 * 7;
 
@@ -151,11 +151,12 @@ impl Server {
         // Only now: what was answered last may still go out.
         self.stop_links.cancel();
         self.links.close();
-        if timeout_at(after(LINKS_END_MS), self.links.wait()).await.is_err() {
-            warn!("some links did not end within {LINKS_END_MS} ms");
-        }
         let closed = async {
-            self.node.stop().await;
+            // The committer says goodbye on the links, which lets their tasks end.
+            let links = timeout_at(after(LINKS_END_MS), self.links.wait());
+            if tokio::join!(links, self.node.stop()).0.is_err() {
+                warn!("some links did not end within {LINKS_END_MS} ms");
+            }
             drop(self.node);
             close(self.store).await;
         };

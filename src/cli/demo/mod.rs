@@ -9,7 +9,7 @@ use std::path::Path;
 use clap::Args;
 use tokio::task::JoinSet;
 
-use self::people::{LETTER, Told, VISITS};
+use self::people::{LETTER, Told};
 use super::client::Client;
 use super::output::{Failure, print};
 use super::scratch::Scratch;
@@ -34,7 +34,7 @@ pub struct Demo {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=MOST))]
     replicas: u16,
 
-    /// What to log to standard error; anything makes the last line of the screen jump
+    /// What to log to standard error, as for `serve`
     #[arg(
         long,
         env = "SYNCLINE_LOG",
@@ -149,8 +149,8 @@ fn welcome(members: &[Member], folder: &Path) -> String {
          {table}\n\
          At each master somebody writes. In another terminal, read it elsewhere, join in, and see who has what:\n\n\
          \x20 curl '{far}/v1/docs/{LETTER}'\n\
-         \x20 curl -X PATCH '{near}/v1/docs/{VISITS}' -H 'Content-Type: application/vnd.syncline.ops+json' \
-         -d '[{{\"op\": \"increment\", \"path\": \"/visits\", \"by\": 100}}]'\n\
+         \x20 curl -X PATCH '{near}/v1/docs/{LETTER}' -H 'Content-Type: application/merge-patch+json' \
+         -d '{{\"title\": \"Ours\"}}'\n\
          \x20 curl '{far}/v1/cluster'\n\n\
          Ctrl-C ends it all.\n\n",
         folder.display()

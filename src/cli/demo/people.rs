@@ -11,8 +11,8 @@ use super::super::client::{Answer, Client};
 use super::super::output::Failure;
 
 pub(super) const LETTER: &str = "demo/letter";
-pub(super) const VISITS: &str = "demo/visits";
-pub(super) const GROCERIES: &str = "demo/groceries";
+const VISITS: &str = "demo/visits";
+const GROCERIES: &str = "demo/groceries";
 
 /// Between two edits of one person, in milliseconds: slow enough to follow, fast enough to meet.
 const PAUSE_MS: std::ops::Range<u64> = 400..1_600;
