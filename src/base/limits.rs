@@ -113,9 +113,15 @@ pub const LIST_PAGE_MOST: usize = 10_000;
 /// Milliseconds from SIGTERM to exit.
 pub const SHUTDOWN_MS: u64 = 5_000;
 
+/// Bytes of a request's head: the longest id and version fit several times over. It is also what is read from a connection at once. 431 past it.
+pub const MAX_HEAD_BYTES: usize = 64 << 10;
+
 /// Milliseconds for a client to send a request's head, and its whole body.
 pub const HEADER_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;
+
+/// Milliseconds for which a client may take nothing of an answer. Past it the connection is cut: it would keep its place for ever.
+pub const STALL_MS: u64 = 60_000;
 
 /// Client connections at once. Further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 10_000;

@@ -241,13 +241,20 @@ impl Document {
         let base = at.clone().unwrap_or_else(|| self.doc.get_heads());
         let strings_are_text = self.id.as_str().starts_with("automerge:");
         let mut cx = Context { deadline, strings_are_text, created: Vec::new() };
+        let is_new = self.is_empty();
         let mut tx = self.transaction(at.as_deref())?;
         if let Err(refused) = perform(&mut tx, edit, &mut cx) {
             tx.rollback();
             return Err(refused);
         }
         if cx.created.is_empty() {
-            let made = commit(tx, options);
+            let made = if is_new && tx.pending_ops() == 0 {
+                tx.rollback();
+                // A document without members is there too, once somebody has written it.
+                Some(self.doc.empty_commit(options))
+            } else {
+                commit(tx, options)
+            };
             return self.edited(Vec::new(), made, &base);
         }
         // What is created must be there first, made as every master makes it; then the edit fills it.

@@ -13,9 +13,9 @@ const MIN_TOKEN_BYTES: usize = 16;
 pub struct Access {
     /// None: nobody needs one.
     tokens: Option<Vec<Known>>,
-    /// In lower case, without ports.
+    /// Without ports.
     hosts: Vec<String>,
-    /// In lower case, as browsers write them.
+    /// As browsers write them.
     origins: Vec<String>,
 }
 
@@ -85,14 +85,14 @@ impl Access {
 
     /// Names and addresses by which the node may be called, besides those of loopback. Ports do not matter.
     pub fn allow_hosts(mut self, hosts: Vec<String>) -> Self {
-        let name = |host: String| Authority::of(&host).map_or(host.to_ascii_lowercase(), |a| a.name);
+        let name = |host: String| Authority::of(&host).map_or(host.clone(), |host| host.name.to_owned());
         self.hosts.extend(hosts.into_iter().map(name));
         self
     }
 
     /// Pages from elsewhere that may use the node from a browser: `https://app.example`, as browsers send it.
     pub fn allow_origins(mut self, origins: Vec<String>) -> Self {
-        let origin = |origin: String| origin.trim_end_matches('/').to_ascii_lowercase();
+        let origin = |origin: String| origin.trim_end_matches('/').to_owned();
         self.origins.extend(origins.into_iter().map(origin));
         self
     }
@@ -115,9 +115,9 @@ impl Access {
     /// requests count as same-origin. What it cannot do is send another `Host`. So a node that asks for no
     /// token answers to names of loopback and to configured ones only; where tokens are asked for, such a page
     /// has none, and any name is right unless some are configured.
-    pub(super) fn allows_host(&self, host: &Authority) -> bool {
+    pub(super) fn allows_host(&self, host: &Authority<'_>) -> bool {
         let any = self.needs_tokens() && self.hosts.is_empty();
-        any || host.is_loopback() || self.hosts.contains(&host.name)
+        any || host.is_loopback() || self.hosts.iter().any(|name| name.eq_ignore_ascii_case(host.name))
     }
 
     pub(super) fn allows_origin(&self, origin: &str) -> bool {
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_node_answers_to_loopback_and_to_the_names_it_was_given() {
-        let host = |text: &str| Authority::of(text).expect("an authority");
+        let host = |text: &'static str| Authority::of(text).expect("an authority");
         let strange = host("evil.example:4380");
         assert!(!Access::open().allows_host(&strange));
         assert!(Access::with_tokens(Vec::new()).allows_host(&strange));

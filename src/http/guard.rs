@@ -130,7 +130,7 @@ fn judge(access: &Access, request: &Request) -> Result<Option<HeaderValue>, Prob
 }
 
 /// The name by which the node was called. One in the request line goes before the header (RFC 9112).
-fn host(request: &Request) -> Result<Authority, Problem> {
+fn host(request: &Request) -> Result<Authority<'_>, Problem> {
     let header = one(request.headers(), &HOST)?;
     let text = match request.uri().authority() {
         Some(authority) => Some(authority.as_str()),
@@ -197,16 +197,22 @@ fn open_to(page: Option<HeaderValue>, headers: &mut HeaderMap) {
 }
 
 /// A name or address and a port, as in `Host`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Authority {
-    /// In lower case, without the brackets of an address or a last dot.
-    pub name: String,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Authority<'a> {
+    /// Without the brackets of an address or a last dot, and in any case.
+    pub name: &'a str,
     port: Option<u16>,
 }
 
-impl Authority {
+impl PartialEq for Authority<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name.eq_ignore_ascii_case(other.name) && self.port == other.port
+    }
+}
+
+impl<'a> Authority<'a> {
     /// None where it is malformed.
-    pub fn of(text: &str) -> Option<Self> {
+    pub fn of(text: &'a str) -> Option<Self> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (name, port) = rest.split_once(']')?;
@@ -214,14 +220,16 @@ impl Authority {
             }
             None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
         };
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(name);
         let named = !name.is_empty() && !name.contains(['@', '/', '?', '#', ' ', '[', ']']);
-        let port = port.map(|port| port.parse().ok());
+        let number = |port: &str| port.parse().ok().filter(|_| !port.starts_with('+'));
+        let port = port.map(number);
         (named && port != Some(None)).then_some(Self { name, port: port.flatten() })
     }
 
     pub fn is_loopback(&self) -> bool {
-        self.name == "localhost" || self.name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        self.name.eq_ignore_ascii_case("localhost")
+            || self.name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -232,9 +240,11 @@ mod tests {
     #[test]
     fn an_authority_is_a_name_and_a_port() {
         let read = |text| Authority::of(text).map(|found| (found.name, found.port));
-        assert_eq!(read("Example.COM:80"), Some(("example.com".into(), Some(80))));
-        assert_eq!(read("example.com."), Some(("example.com".into(), None)));
-        assert_eq!(read("[::1]:4380"), Some(("::1".into(), Some(4380))));
+        assert_eq!(read("Example.COM:80"), Some(("Example.COM", Some(80))));
+        assert_eq!(read("example.com."), Some(("example.com", None)));
+        assert_eq!(read("[::1]:4380"), Some(("::1", Some(4380))));
+        assert_eq!(Authority::of("A.example.:1"), Authority::of("a.EXAMPLE:1"));
+        assert_ne!(Authority::of("a.example:1"), Authority::of("a.example:2"));
         for text in ["", ":80", "a:b", "a:1:2", "::1", "[::1", "[::1]x", "u@a", "a/b", "a:+1", "a:99999"] {
             assert_eq!(read(text), None, "{text}");
         }

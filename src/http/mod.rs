@@ -4,7 +4,7 @@
 //! - `target`, `query`, `headers`, `accept`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
 //! - `access`, `guard`: who may ask
-//! - `serve`: connections
+//! - `serve`, `stall`: connections
 //!
 //! [`router`] answers, [`guard`] stands before it and before whatever else the node serves, [`serve`] runs both
 //! on a listener.
@@ -22,15 +22,14 @@ mod percent;
 mod problem;
 mod query;
 mod serve;
+mod stall;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub use access::{Access, Right, Rights, Token, TokenFileError, TokenProblem, read_tokens};
 pub use guard::guard;
-pub use percent::encode as percent_encode;
 pub use serve::serve;
-pub use target::path as document_path;
 
 use axum::Router;
 use axum::body::Body;

@@ -196,6 +196,64 @@ mod tests {
         }
     }
 
+    /// Status, type and, where it has one, a member beyond the usual.
+    fn shown(error: NodeError) -> (u16, String, Option<Value>) {
+        let problem = Problem::from(error);
+        let member = problem.members.first().map(|(_, value)| value.clone());
+        (problem.kind.status.as_u16(), problem.kind.name.to_owned(), member)
+    }
+
+    #[test]
+    fn every_error_of_a_node_has_its_answer() {
+        let (reason, hash) = ("/secret/path".to_owned(), Hash([1; 32]));
+        let hex = "01".repeat(32);
+        let pointer = "/a".to_owned();
+        let cases = [
+            (NodeError::NotFound, 404, "not-found", None),
+            (NodeError::VersionNotFound, 404, "version-not-found", None),
+            (NodeError::NotYetConverged, 503, "not-yet-converged", None),
+            (
+                NodeError::PreconditionFailed { current: [hash].into_iter().collect() },
+                412,
+                "precondition-failed",
+                Some(vec![hex.clone()].into()),
+            ),
+            (EditError::Refused { pointer, reason: "no".into() }.into(), 422, "refused", Some("/a".into())),
+            (EditError::Failed { reason: reason.clone() }.into(), 500, "failed", None),
+            (
+                AdmitError::Missing { hashes: vec![hash] }.into(),
+                409,
+                "missing-dependencies",
+                Some(vec![hex.clone()].into()),
+            ),
+            (
+                AdmitError::Refused { hash: Some(hash), reason: "no".into() }.into(),
+                422,
+                "change-refused",
+                Some(hex.into()),
+            ),
+            (AdmitError::Refused { hash: None, reason: "no".into() }.into(), 422, "change-refused", None),
+            (
+                NodeError::ReadOnly { masters: vec!["http://a".into()] },
+                403,
+                "read-only",
+                Some(vec!["http://a"].into()),
+            ),
+            (NodeError::Busy, 503, "busy", None),
+            (NodeError::StorageFull, 507, "storage-full", None),
+            (NodeError::Fenced { reason: "damaged".into() }, 500, "fenced", None),
+            (NodeError::Storage { reason }, 500, "storage-failed", None),
+            (NodeError::Stopping, 503, "stopping", None),
+        ];
+        for (error, status, name, member) in cases {
+            assert_eq!(shown(error.clone()), (status, name.to_owned(), member), "{error}");
+            let problem = Problem::from(error);
+            assert!(!problem.detail.contains("secret"), "{problem:?}");
+            let may_retry = problem.headers.iter().any(|(name, _)| *name == RETRY_AFTER);
+            assert_eq!(may_retry, status == 503, "{problem:?}");
+        }
+    }
+
     #[test]
     fn no_type_is_there_twice() {
         let names: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.name).collect();

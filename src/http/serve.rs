@@ -1,4 +1,4 @@
-//! Connections: taken within their number, cut when a request does not come, ended in order at a stop.
+//! Connections: taken within their number, cut when a request does not come or its answer is not taken, ended in order at a stop.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +22,8 @@ use tower::Service;
 use tracing::{Level, debug, enabled, warn};
 
 use super::body::Timed;
-use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS};
+use super::stall::Moving;
+use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
 
 /// After an accept that failed for want of files or memory, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -41,6 +42,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 pub(super) struct Bounds {
     pub head: Duration,
     pub body: Duration,
+    pub stall: Duration,
     pub connections: usize,
 }
 
@@ -49,6 +51,7 @@ impl Default for Bounds {
         Self {
             head: Duration::from_millis(HEADER_MS),
             body: Duration::from_millis(BODY_MS),
+            stall: Duration::from_millis(STALL_MS),
             connections: MAX_CONNECTIONS,
         }
     }
@@ -114,7 +117,8 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
-        .serve_connection(TokioIo::new(socket), service)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(Moving::new(socket, bounds.stall)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
