@@ -29,7 +29,9 @@ mod tests;
 
 pub use access::{Access, Right, Rights, Token, TokenFileError, TokenProblem, read_tokens};
 pub use guard::guard;
+pub use percent::encode as percent_encode;
 pub use serve::serve;
+pub use target::path as document_path;
 
 use axum::Router;
 use axum::body::Body;

@@ -28,7 +28,7 @@ pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
 }
 
 /// So that it may stand in a path or in a query's value. Slashes stay.
-pub(super) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for &byte in text.as_bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte) {

@@ -38,7 +38,7 @@ impl Target {
 }
 
 /// The path of a document.
-pub(super) fn path(doc: &DocId) -> String {
+pub fn path(doc: &DocId) -> String {
     match doc.as_str().rsplit_once('/') {
         Some((before, last)) if part(last) != Part::Whole => {
             format!("{DOCUMENTS}{}%2F{last}", encode(before))
