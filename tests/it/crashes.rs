@@ -37,6 +37,12 @@ fn nothing_acknowledged_is_lost_while_nodes_are_killed() {
         &[("a", Master), ("b", Master), ("c", Master), ("r", Replica), ("s", Replica)],
         &[("a", "b"), ("b", "c"), ("c", "a"), ("r", "a"), ("r", "b"), ("s", "r")],
     );
+    let mut creator = cluster.client("a");
+    for document in 0..DOCUMENTS {
+        let empty = json!({"count": {"$counter": 0}, "keys": {}});
+        creator.put(&format!("/v1/docs/shared/{document}"), &empty).expect(201);
+    }
+    cluster.converge(&NODES);
     let places: Vec<Mutex<SocketAddr>> = NODES[..3].iter().map(|name| Mutex::new(cluster.at(name))).collect();
     let done = AtomicBool::new(false);
     let (acknowledged, kills) = thread::scope(|scope| {
