@@ -129,6 +129,12 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 /// Milliseconds that text and list differences may search before the middle is replaced.
 pub const DIFF_BUDGET_MS: u64 = 10;
 
+/// Elements or letters, of both sides together, among which the longest common subsequence is searched at once. In longer stretches those that occur once on each side are matched first, whose cost does not depend on how much differs.
+pub const DIFF_AT_ONCE: usize = 10_000;
+
+/// Elements of one stretch of a list that are edited in place by their position alone. A put costs several times an insert and a delete, so past it the stretch is replaced.
+pub const DIFF_IN_PLACE: usize = 1_000;
+
 /// Bytes of a name, URL or reason on a link. A longer one closes the link.
 pub const MAX_TEXT_BYTES: usize = 2_048;
 

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use automerge::legacy::{ElementId, Key, ObjectId};
-use automerge::{ActorId, Change, ChangeHash};
+use automerge::{ActorId, Change, ChangeHash, ReadDoc};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
@@ -57,10 +57,22 @@ impl Document {
                 return Err(refused(None)(format!("Automerge does not take it: {reason}")));
             }
         }
-        // Some faults show only when a document is read or saved.
-        if let Err(reason) = guarded(|| (self.json(None, false).is_ok(), self.doc.save().len())) {
+        // Some faults show only when a document is read or saved, or its changes are given out again.
+        let probe = || {
+            let kept = new.iter().all(|change| {
+                let again = self.doc.get_change_by_hash(&change.hash());
+                again.is_some_and(|again| again.raw_bytes() == change.raw_bytes())
+            });
+            kept && self.json(None, false).is_ok() && !self.doc.save().is_empty()
+        };
+        let fault = match guarded(probe) {
+            Ok(true) => None,
+            Ok(false) => Some("Automerge does not keep it as it is".to_owned()),
+            Err(panic) => Some(format!("the document could not be read with it: {panic}")),
+        };
+        if let Some(reason) = fault {
             self.broken = true;
-            return Err(refused(None)(format!("the document could not be read with it: {reason}")));
+            return Err(refused(None)(reason));
         }
         Ok(Edited { changes: new.iter().map(opaque).collect(), version })
     }

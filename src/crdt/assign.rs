@@ -16,6 +16,9 @@ const NAMES: [&str; 3] = ["id", "_id", "key"];
 pub(super) struct Editor<'e, T> {
     pub tx: &'e mut T,
     cx: &'e mut Context,
+    /// No later operation reads what is created now. Then it is told, and not made: it would only be rolled
+    /// back, operation by operation.
+    pub only_told: bool,
     /// The counter of the transaction's first operation, once an object has told it: those of all objects
     /// that were there before are lower.
     first: Option<u64>,
@@ -45,7 +48,14 @@ type Members<'a> = [(std::borrow::Cow<'a, str>, Node<'a>)];
 
 impl<'e, T: Transactable> Editor<'e, T> {
     pub fn new(tx: &'e mut T, cx: &'e mut Context) -> Self {
-        Editor { tx, cx, first: None, created: FxHashMap::default(), deleted: FxHashSet::default() }
+        Editor {
+            tx,
+            cx,
+            only_told: true,
+            first: None,
+            created: FxHashMap::default(),
+            deleted: FxHashSet::default(),
+        }
     }
 
     /// Makes the whole document this.
@@ -258,40 +268,56 @@ impl<'e, T: Transactable> Editor<'e, T> {
 
     /// Under an absent key.
     pub fn create(&mut self, map: &ObjId, key: &str, node: &Node) -> Result<(), EditError> {
-        let kind = match node {
-            Node::Map(_) => Kind::Object(ObjType::Map),
-            Node::List(_) => Kind::Object(ObjType::List),
-            Node::Text(_) => Kind::Object(ObjType::Text),
-            Node::Str(_) if self.cx.strings_are_text => Kind::Object(ObjType::Text),
-            Node::Counter(_) => Kind::Counter,
-            _ => return self.replace(Slot::Member(map, key), node),
-        };
-        let Some(parent) = self.derivable(map, key) else {
+        let (Some(kind), Some(parent)) = (self.kind(node), self.derivable(map, key)) else {
             return self.replace(Slot::Member(map, key), node);
         };
+        if self.only_told {
+            self.tell(parent, key, kind, node);
+            return Ok(());
+        }
         let index = self.cx.created.len();
         self.cx.created.push(Creation { parent, key: key.to_owned(), kind });
-        let id = match kind {
-            Kind::Counter => {
-                self.tx.put(map, key, ScalarValue::counter(0))?;
-                return match node {
-                    Node::Counter(n) if *n != 0 => Ok(self.tx.increment(map, key, *n)?),
-                    _ => Ok(()),
-                };
-            }
-            Kind::Object(kind) => {
-                let before = self.tx.pending_ops();
-                let id = self.tx.put_object(map, key, kind)?;
-                self.note_first(&id, before);
-                id
-            }
+        let Kind::Object(kind) = kind else {
+            self.tx.put(map, key, ScalarValue::counter(0))?;
+            return match node {
+                Node::Counter(n) if *n != 0 => Ok(self.tx.increment(map, key, *n)?),
+                _ => Ok(()),
+            };
         };
+        let before = self.tx.pending_ops();
+        let id = self.tx.put_object(map, key, kind)?;
+        self.note_first(&id, before);
         self.created.insert(id.clone(), index);
         match node {
             Node::Map(members) => members.iter().try_for_each(|(key, node)| self.create(&id, key, node)),
             Node::List(nodes) => self.splice(&id, 0, 0, nodes),
             Node::Text(text) | Node::Str(text) => Ok(self.tx.splice_text(&id, 0, 0, text)?),
             _ => Ok(()),
+        }
+    }
+
+    /// Tells of a creation and of what it holds.
+    fn tell(&mut self, parent: Parent, key: &str, kind: Kind, node: &Node) {
+        let index = self.cx.created.len();
+        self.cx.created.push(Creation { parent, key: key.to_owned(), kind });
+        if let Node::Map(members) = node {
+            for (key, node) in members {
+                if let Some(kind) = self.kind(node) {
+                    self.tell(Parent::Created(index), key, kind, node);
+                }
+            }
+        }
+    }
+
+    /// What every master would have to create alike for this value.
+    fn kind(&self, node: &Node) -> Option<Kind> {
+        match node {
+            Node::Map(_) => Some(Kind::Object(ObjType::Map)),
+            Node::List(_) => Some(Kind::Object(ObjType::List)),
+            Node::Text(_) => Some(Kind::Object(ObjType::Text)),
+            Node::Str(_) if self.cx.strings_are_text => Some(Kind::Object(ObjType::Text)),
+            Node::Counter(_) => Some(Kind::Counter),
+            _ => None,
         }
     }
 

@@ -65,16 +65,38 @@ pub(super) fn build(
 }
 
 /// Those that are shown, causes first and otherwise in order of hash, and the others.
+///
+/// One contest after the other, in order of actor and sequence, so that what a loser leads to does not compete.
 fn choose<'a>(
     all: &'a BTreeMap<ChangeHash, Change>,
     refused: &HashSet<ChangeHash>,
 ) -> (Vec<&'a Change>, Vec<&'a Change>) {
-    let mut winners: HashMap<(&ActorId, u64), ChangeHash> = HashMap::new();
-    for (hash, change) in all {
-        // In ascending order of hash: the first is the lowest.
-        winners.entry((change.actor_id(), change.seq())).or_insert(*hash);
+    let mut out = refused.clone();
+    loop {
+        let shown = in_causal_order(all, &out);
+        let mut contests: BTreeMap<(&ActorId, u64), Vec<ChangeHash>> = BTreeMap::new();
+        for change in &shown {
+            contests.entry((change.actor_id(), change.seq())).or_default().push(change.hash());
+        }
+        match contests.into_values().find(|rivals| rivals.len() > 1) {
+            Some(mut rivals) => {
+                rivals.sort_unstable();
+                out.extend(rivals.into_iter().skip(1));
+            }
+            None => {
+                let done: HashSet<ChangeHash> = shown.iter().map(|change| change.hash()).collect();
+                let others = all.iter().filter(|(hash, _)| !done.contains(*hash)).map(|(_, change)| change);
+                return (shown, others.collect());
+            }
+        }
     }
-    let loses = |change: &Change| winners.get(&(change.actor_id(), change.seq())) != Some(&change.hash());
+}
+
+/// All but those that are out, or hang on what is out or not there.
+fn in_causal_order<'a>(
+    all: &'a BTreeMap<ChangeHash, Change>,
+    out: &HashSet<ChangeHash>,
+) -> Vec<&'a Change> {
     let mut lacks: HashMap<ChangeHash, usize> = HashMap::new();
     let mut dependants: HashMap<ChangeHash, Vec<ChangeHash>> = HashMap::new();
     let mut ready = BTreeSet::new();
@@ -88,15 +110,10 @@ fn choose<'a>(
             dependants.entry(dep).or_default().push(*hash);
         }
     }
-    let mut shown = Vec::new();
-    let mut done = HashSet::new();
+    let mut ordered = Vec::new();
     while let Some(hash) = ready.pop_first() {
-        let Some(change) = all.get(&hash) else { continue };
-        if loses(change) || refused.contains(&hash) {
-            continue;
-        }
-        shown.push(change);
-        done.insert(hash);
+        let Some(change) = all.get(&hash).filter(|_| !out.contains(&hash)) else { continue };
+        ordered.push(change);
         for dependant in dependants.get(&hash).into_iter().flatten() {
             if let Some(count) = lacks.get_mut(dependant) {
                 *count -= 1;
@@ -106,6 +123,5 @@ fn choose<'a>(
             }
         }
     }
-    let left_out = all.iter().filter(|(hash, _)| !done.contains(*hash)).map(|(_, change)| change).collect();
-    (shown, left_out)
+    ordered
 }

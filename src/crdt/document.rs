@@ -185,19 +185,14 @@ impl Document {
         }
         let mut changes = changes;
         if !self.left_out.is_empty() {
-            // What hangs on a change that is left out is left out with it.
-            changes.retain(|change| {
-                let hangs = change.deps().iter().any(|dep| self.left_out.contains_key(&Hash(dep.0)));
-                if hangs {
-                    self.left_out.insert(Hash(change.hash().0), change.clone());
-                }
-                !hangs && !self.left_out.contains_key(&Hash(change.hash().0))
-            });
+            changes.retain(|change| !self.left_out.contains_key(&Hash(change.hash().0)));
+            if changes.iter().any(|change| self.concerns_left_out(change)) {
+                return self.settle(changes);
+            }
         }
         match clash::apply(&mut self.doc, changes.clone()) {
             // Changes whose dependencies are not here are queued inside Automerge, where nobody sees them.
-            Outcome::Applied if self.doc.get_missing_deps(&[]).is_empty() && self.left_out.is_empty() => {}
-            Outcome::Applied if self.doc.get_missing_deps(&[]).is_empty() && !self.completes(&changes) => {}
+            Outcome::Applied if self.doc.get_missing_deps(&[]).is_empty() => {}
             Outcome::Applied | Outcome::Clash => self.settle(changes),
             Outcome::Broken(reason) => {
                 tracing::warn!(doc = %self.id, %reason, "changes that Automerge does not take");
@@ -206,10 +201,14 @@ impl Document {
         }
     }
 
-    /// Does anything that was left out hang on one of these?
-    fn completes(&self, changes: &[automerge::Change]) -> bool {
-        let has = |dep: &ChangeHash| changes.iter().any(|change| change.hash() == *dep);
-        self.left_out.values().any(|change| change.deps().iter().any(has))
+    /// Does it hang on a change that is left out, compete with one, or complete one?
+    fn concerns_left_out(&self, change: &automerge::Change) -> bool {
+        let hash = change.hash();
+        change.deps().iter().any(|dep| self.left_out.contains_key(&Hash(dep.0)))
+            || self.left_out.values().any(|other| {
+                other.deps().contains(&hash)
+                    || (other.actor_id() == change.actor_id() && other.seq() == change.seq())
+            })
     }
 
     /// Builds the document anew from all its changes and more.

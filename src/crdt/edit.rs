@@ -155,9 +155,9 @@ pub(super) enum Kind {
 
 /// Performs `edit` on an open transaction. On an error the caller rolls the transaction back.
 ///
-/// Where `cx.created` is not empty afterwards, the caller rolls back too, makes these creations by changes
-/// that every master would make alike, and calls again: what is created then is there already, and is
-/// filled.
+/// Where `cx.created` is not empty afterwards, the transaction is half done: the caller rolls back too, makes
+/// these creations by changes that every master would make alike, and calls again. What is created is there
+/// then, and is filled.
 ///
 /// # Errors
 /// See [`EditError`].
@@ -172,7 +172,10 @@ pub(super) fn perform<T: Transactable>(tx: &mut T, edit: &Edit, cx: &mut Context
             Node::Map(members) => editor.merge(&ROOT, &members),
             _ => Err(no_object()),
         },
-        Edit::Ops(ops) => ops.iter().try_for_each(|op| editor.perform(op)),
+        Edit::Ops(ops) => ops.iter().enumerate().try_for_each(|(i, op)| {
+            editor.only_told = matches!(op, Op::Put { .. }) && i + 1 == ops.len();
+            editor.perform(op)
+        }),
     }
 }
 

@@ -108,3 +108,141 @@ impl Writer {
         let _infallible = serde_json::to_writer(&mut self.out, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use automerge::transaction::Transactable;
+    use automerge::{ActorId, ScalarValue, TextEncoding};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn new(actor: u8) -> Automerge {
+        Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(ActorId::from([actor; 16]))
+    }
+
+    fn text(doc: &Automerge, typed: bool) -> String {
+        String::from_utf8(json(doc, None, typed).0.to_vec()).unwrap()
+    }
+
+    /// The same document with a text in it, for which the other way of reading is taken.
+    fn with_text(doc: &Automerge) -> Automerge {
+        let mut doc = doc.fork().with_actor(ActorId::from([9; 16]));
+        let mut tx = doc.transaction();
+        tx.put_object(ROOT, "~text", ObjType::Text).unwrap();
+        tx.commit();
+        doc
+    }
+
+    #[test]
+    fn an_empty_document_is_an_empty_object() {
+        assert_eq!(text(&new(1), false), "{}");
+        assert_eq!(text(&with_text(&new(1)), false), r#"{"~text":""}"#);
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_their_bytes() {
+        let mut doc = new(1);
+        let keys = ["b", "a", "", "aa", "é", "Z", "$", "$$x", "😀", "\u{ffff}", "\"\n"];
+        let mut tx = doc.transaction();
+        let inner = tx.put_object(ROOT, "m", ObjType::Map).unwrap();
+        for key in keys {
+            tx.put(&inner, key, 1).unwrap();
+        }
+        tx.commit();
+        let mut other = doc.fork().with_actor(ActorId::from([2; 16]));
+        let mut tx = other.transaction();
+        tx.put(&inner, "ab", 2).unwrap();
+        tx.commit();
+        doc.merge(&mut other).unwrap();
+        let inner = r#"{"":1,"\"\n":1,"$$":1,"$$$x":1,"Z":1,"a":1,"aa":1,"ab":2,"b":1,"é":1,"￿":1,"😀":1}"#;
+        assert_eq!(text(&doc, false), format!(r#"{{"m":{inner}}}"#));
+        assert_eq!(text(&with_text(&doc), false), format!(r#"{{"m":{inner},"~text":""}}"#));
+    }
+
+    #[test]
+    fn what_json_cannot_say_is_said_as_well_as_it_can() {
+        let mut doc = new(1);
+        let mut tx = doc.transaction();
+        let list = tx.put_object(ROOT, "l", ObjType::List).unwrap();
+        let values = [
+            ScalarValue::F64(f64::NAN),
+            ScalarValue::F64(f64::INFINITY),
+            ScalarValue::F64(1.0),
+            ScalarValue::Uint(u64::MAX),
+            ScalarValue::Timestamp(0),
+            ScalarValue::Timestamp(i64::MAX),
+            ScalarValue::Bytes(vec![0, 255]),
+            ScalarValue::Unknown { type_code: 15, bytes: vec![1] },
+            ScalarValue::counter(-1),
+            ScalarValue::Null,
+        ];
+        tx.splice(&list, 0, 0, values).unwrap();
+        tx.commit();
+        let plain = r#"{"l":[null,null,1.0,18446744073709551615,"1970-01-01T00:00:00Z",9223372036854775807,"AP8=","AQ==",-1,null]}"#;
+        assert_eq!(text(&doc, false), plain);
+        let typed = r#"{"l":[null,null,1.0,18446744073709551615,{"$timestamp":"1970-01-01T00:00:00Z"},9223372036854775807,{"$bytes":"AP8="},{"$bytes":"AQ=="},{"$counter":-1},null]}"#;
+        assert_eq!(text(&doc, true), typed);
+    }
+
+    #[test]
+    fn conflicts_are_counted_wherever_they_show() {
+        let mut doc = new(1);
+        let mut tx = doc.transaction();
+        let list = tx.put_object(ROOT, "l", ObjType::List).unwrap();
+        let inner = tx.insert_object(&list, 0, ObjType::Map).unwrap();
+        tx.insert(&list, 1, "x").unwrap();
+        tx.commit();
+        let mut other = doc.fork().with_actor(ActorId::from([2; 16]));
+        for (doc, n) in [(&mut doc, 1), (&mut other, 2)] {
+            let mut tx = doc.transaction();
+            tx.put(ROOT, "k", n).unwrap();
+            tx.put(&list, 1, n).unwrap();
+            tx.put(&inner, "i", n).unwrap();
+            // Of two objects under one key only one shows, and what is in it.
+            let object = tx.put_object(ROOT, "o", ObjType::Map).unwrap();
+            tx.put(&object, "in", n).unwrap();
+            tx.commit();
+        }
+        let before = doc.get_heads();
+        doc.merge(&mut other).unwrap();
+        let shows = json!({"k": 2, "l": [{"i": 2}, 2], "o": {"in": 2}});
+        for doc in [&doc, &with_text(&doc)] {
+            let (body, conflicts) = json(doc, None, false);
+            assert_eq!(conflicts, 4);
+            let mut value: Value = serde_json::from_slice(&body).unwrap();
+            value.as_object_mut().unwrap().remove("~text");
+            assert_eq!(value, shows);
+            assert_eq!(json(doc, Some(&before), false).1, 0);
+        }
+    }
+
+    #[test]
+    fn no_depth_overflows_the_stack() {
+        let deep = 20_000;
+        let mut doc = new(1);
+        let mut tx = doc.transaction();
+        let mut inner = ROOT;
+        for _ in 0..deep {
+            inner = tx.put_object(&inner, "m", ObjType::Map).unwrap();
+        }
+        tx.commit();
+        assert_eq!(json(&doc, None, false).0.len(), deep * 5 + deep + 2);
+        assert_eq!(json(&with_text(&doc), None, false).0.len(), deep * 5 + deep + 2 + 11);
+    }
+
+    #[test]
+    fn nor_does_a_block_in_a_text() {
+        let mut doc = new(1);
+        let mut tx = doc.transaction();
+        let letters = tx.put_object(ROOT, "t", ObjType::Text).unwrap();
+        tx.splice_text(&letters, 0, 0, "ab").unwrap();
+        let mut inner = tx.split_block(&letters, 1).unwrap();
+        for _ in 0..20_000 {
+            inner = tx.put_object(&inner, "m", ObjType::Map).unwrap();
+        }
+        tx.commit();
+        assert_eq!(text(&doc, false), "{\"t\":\"a\u{fffc}b\"}");
+        assert_eq!(text(&doc, true), "{\"t\":{\"$text\":\"a\u{fffc}b\"}}");
+    }
+}

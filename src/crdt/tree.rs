@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use automerge::iter::{DocItem, ListRangeItem, MapRangeItem};
 use automerge::{ChangeHash, ObjId, ObjType, ReadDoc, ScalarValue, ScalarValueRef, ValueRef};
@@ -97,7 +97,7 @@ impl<'a> Tree<'a> {
         let mut indices = FxHashMap::from_iter([(root.clone(), 0)]);
         let (mut object, mut index) = (None, 0);
         for found in doc.iter_at(root, at) {
-            if object.as_ref() != Some(&found.obj) {
+            if !object.as_ref().is_some_and(|object| Arc::ptr_eq(object, &found.obj)) {
                 index = *indices.get(&*found.obj)?;
                 object = Some(found.obj);
             }
@@ -111,10 +111,7 @@ impl<'a> Tree<'a> {
                 if opened.kind == ObjType::Text {
                     return None;
                 }
-                match indices.entry(opened.id.clone()) {
-                    Entry::Vacant(entry) => entry.insert(before),
-                    Entry::Occupied(_) => return None,
-                };
+                indices.insert(opened.id.clone(), before);
             }
         }
         Some(tree)

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use self::people::{LETTER, Told};
 use super::client::Client;
-use super::output::{Failure, print};
+use super::output::{Failure, print, to_terminal};
 use super::scratch::Scratch;
 use super::signals::Signals;
 use super::table::{Align, table};
@@ -65,6 +65,10 @@ impl Demo {
             shown = self.play(scratch.path(), &mut members) => shown,
             () = &mut stop => Ok(()),
         };
+        if to_terminal() {
+            // What comes next is not to be written over the last line. Where the terminal has gone, nothing is.
+            let _ = print("\n");
+        }
         // All at once: each may need its time, and together they have no more.
         let mut stops: JoinSet<()> = members.into_iter().map(|member| member.server.stop()).collect();
         while stops.join_next().await.is_some() {}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::super::client::{Answer, Client};
-use super::super::output::Failure;
+use super::super::output::{Failure, REFUSED};
 
 pub(super) const LETTER: &str = "demo/letter";
 const VISITS: &str = "demo/visits";
@@ -27,7 +27,7 @@ const LETTER_CUT: usize = 120;
 /// Groceries on the list before somebody crosses one off.
 const LIST_LENGTH: usize = 8;
 
-const NAMES: [&str; 9] = ["Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gül", "Hal", "Ida"];
+const NAMES: [&str; 9] = ["Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hal", "Ida"];
 
 const WORDS: [&str; 16] = [
     "dear", "all", "the", "layers", "dip", "towards", "each", "other", "and", "meet", "in", "one", "fold",
@@ -56,8 +56,9 @@ pub(super) async fn write(masters: Vec<Client>, told: &Told) -> Result<(), Failu
     if let Some(first) = masters.first() {
         create(first).await?;
     }
-    let people = NAMES.iter().cycle().zip(masters);
-    let people = people.map(|(name, client)| Person { name, client, words: 0 }.live(told));
+    let people = NAMES.iter().cycle().zip(masters).enumerate();
+    // Each begins elsewhere in the sentence: what they type is to be told apart.
+    let people = people.map(|(nth, (name, client))| Person { name, client, words: nth * 5 }.live(told));
     futures_util::future::try_join_all(people).await?;
     Ok(())
 }
@@ -90,11 +91,17 @@ impl Person {
         loop {
             sleep(Duration::from_millis(fastrand::u64(PAUSE_MS))).await;
             let did = match fastrand::u8(0..4) {
-                0 => self.visit().await?,
-                1 => self.shop().await?,
-                _ => self.type_a_word().await?,
+                0 => self.visit().await,
+                1 => self.shop().await,
+                _ => self.type_a_word().await,
             };
-            told.tell(format!("{} {did}", self.name));
+            let text = match did {
+                Ok(did) => format!("{} {did}", self.name),
+                // Whoever joins in may have made something else of the documents.
+                Err(Failure { code: REFUSED, message }) => format!("{} cannot: {message}", self.name),
+                Err(failure) => return Err(failure),
+            };
+            told.tell(text);
         }
     }
 
@@ -121,7 +128,7 @@ impl Person {
     async fn type_a_word(&mut self) -> Result<String, Failure> {
         let (letter, version) = self.read(LETTER).await?;
         let length = letter["text"].as_str().map_or(0, |text| text.chars().count());
-        let word = WORDS.iter().cycle().nth(self.words % WORDS.len()).unwrap_or(&"");
+        let word = WORDS.get(self.words % WORDS.len()).unwrap_or(&"");
         self.words += 1;
         let word = format!("{word} ");
         let mut ops =
@@ -153,15 +160,10 @@ impl Person {
             .client
             .request(Method::PATCH, &path(id))
             .header(header::CONTENT_TYPE, "application/vnd.syncline.ops+json")
-            .header("author", self.author());
+            .header("author", self.name);
         if let Some(parents) = parents {
             request = request.header("parents", parents);
         }
         self.client.send(request, ops.to_string()).await?.done()
-    }
-
-    /// In letters that every header takes.
-    fn author(&self) -> String {
-        self.name.chars().filter(char::is_ascii).collect()
     }
 }

@@ -25,10 +25,8 @@ struct Server {
     ended: JoinHandle<std::io::Result<()>>,
 }
 
-fn short() -> Bounds {
-    let ms = Duration::from_millis;
-    Bounds { head: ms(100), body: ms(100), stall: ms(100), connections: 100 }
-}
+/// Soon enough for a test, and late enough for whoever does not dawdle on a busy machine.
+const SOON: Duration = Duration::from_secs(1);
 
 async fn start(router: Router, bounds: Bounds) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -86,7 +84,7 @@ async fn answer(socket: &mut TcpStream, length: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_finish_its_head_is_cut_while_others_are_served() {
-    let server = start(echo(), short()).await;
+    let server = start(echo(), Bounds { head: SOON, ..Bounds::default() }).await;
     let (mut silent, mut slow) = (server.connect().await, server.connect().await);
     send(&mut slow, &head(2)).await;
     assert!(server.put("hello").await.ends_with("hello"));
@@ -96,7 +94,7 @@ async fn a_client_that_does_not_finish_its_head_is_cut_while_others_are_served()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_finish_its_body_is_cut_while_others_are_served() {
-    let server = start(echo(), short()).await;
+    let server = start(echo(), Bounds { body: SOON, ..Bounds::default() }).await;
     let mut slow = server.connect().await;
     send(&mut slow, &format!("{}\r\nhel", head(5))).await;
     assert!(server.put("hello").await.ends_with("hello"));
@@ -111,14 +109,15 @@ async fn a_client_that_does_not_finish_its_body_is_cut_while_others_are_served()
 async fn a_client_that_does_not_take_its_answer_loses_its_place() {
     const BYTES: usize = 32 << 20;
     let router = echo().route("/large", get(|| async { vec![b'x'; BYTES] }));
-    let server = start(router, Bounds { connections: 1, ..short() }).await;
+    let bounds = Bounds { connections: 1, stall: SOON, ..Bounds::default() };
+    let server = start(router.clone(), bounds).await;
     let request = "GET /large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let mut stalled = server.connect().await;
     send(&mut stalled, request).await;
     assert!(server.put("hello").await.ends_with("hello"));
     assert!(rest(&mut stalled).await.len() < BYTES);
     // Whoever takes it gets all of it, however long it is.
-    let mut reader = server.connect().await;
+    let mut reader = start(router, Bounds::default()).await.connect().await;
     send(&mut reader, request).await;
     assert!(rest(&mut reader).await.len() > BYTES);
 }
