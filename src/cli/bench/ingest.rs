@@ -34,7 +34,7 @@ pub struct Options {
     #[command(flatten)]
     pub common: Common,
     /// Changes of small documents
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
     changes: u64,
     /// Keystrokes into the long text
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
@@ -60,12 +60,14 @@ struct Round {
 
 pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     let scratch = Scratch::new("bench", options.common.dir.as_deref())?;
-    let (small, changes_size) = {
+    let (small, size) = {
         let master = Process::node(&scratch, "many", Role::Master, &[]).await?;
         prepare(master.at, DOCUMENTS).await?;
         eprintln!("{} changes of {DOCUMENTS} documents of 20 fields", options.changes);
+        let before = first_document(master.at).await?;
         change(master.at, DOCUMENTS, PREPARING, options.changes).await?;
-        let size = change_size(master.at).await?;
+        let after = first_document(master.at).await?;
+        let size = (after.1 - before.1) / (after.0 - before.0).max(1.0);
         (receive(&scratch, &master, "of many documents", options.rounds).await?, size)
     };
     let text = {
@@ -78,7 +80,7 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     let cpu =
         |rounds: &[Round]| rounds.iter().map(|round| round.cpu).collect::<Option<Vec<f64>>>().map(median);
     let mut figures = vec![
-        Figure::plain("bytes of a change", changes_size, "B"),
+        Figure::plain("size of a change", size, "B"),
         Figure::plain("changes", rate(&small), "/s").at_least(60_000.0),
         Figure::plain("keystrokes", rate(&text), "/s"),
     ];
@@ -123,13 +125,13 @@ async fn receive(
     Ok(done)
 }
 
-/// Bytes that a change takes on average, as the first document's record says.
-async fn change_size(at: SocketAddr) -> Result<f64, Failure> {
+/// Changes and bytes of the first document, as its record counts them.
+async fn first_document(at: SocketAddr) -> Result<(f64, f64), Failure> {
     let mut connection = Connection::open(at).await.map_err(no_connection)?;
     connection.succeed(&request("GET", "/v1/docs?limit=1", at, "application/json", "")).await?;
     let list: serde_json::Value = serde_json::from_slice(connection.body()).unwrap_or_default();
-    let row = &list["documents"][0];
-    Ok(row["bytes"].as_f64().unwrap_or(0.0) / row["changes"].as_f64().unwrap_or(1.0))
+    let number = |member: &str| list["documents"][0][member].as_f64();
+    number("changes").zip(number("bytes")).ok_or_else(|| Failure::refused("a list without its documents"))
 }
 
 async fn type_into_text(at: SocketAddr, keystrokes: u64) -> Result<(), Failure> {
