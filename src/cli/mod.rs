@@ -3,6 +3,7 @@
 //! A command returns `Ok`, or a [`Failure`]: one line on standard error, and the exit code that scripts
 //! go by.
 
+mod bench;
 mod client;
 mod cluster;
 mod demo;
@@ -37,6 +38,8 @@ enum Command {
     Doc(doc::Doc),
     /// See how the nodes of a cluster stand
     Cluster(cluster::Cluster),
+    /// Measure, with nodes of its own on this machine
+    Bench(bench::Bench),
 }
 
 const EXIT_CODES: &str = "\
@@ -51,6 +54,7 @@ impl Cli {
             Command::Demo(demo) => demo.run().await,
             Command::Doc(doc) => doc.run().await,
             Command::Cluster(cluster) => cluster.run().await,
+            Command::Bench(bench) => bench.run().await,
         };
         output::exit(done)
     }

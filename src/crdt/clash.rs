@@ -93,10 +93,7 @@ fn choose<'a>(
 }
 
 /// All but those that are out, or hang on what is out or not there.
-fn in_causal_order<'a>(
-    all: &'a BTreeMap<ChangeHash, Change>,
-    out: &HashSet<ChangeHash>,
-) -> Vec<&'a Change> {
+fn in_causal_order<'a>(all: &'a BTreeMap<ChangeHash, Change>, out: &HashSet<ChangeHash>) -> Vec<&'a Change> {
     let mut lacks: HashMap<ChangeHash, usize> = HashMap::new();
     let mut dependants: HashMap<ChangeHash, Vec<ChangeHash>> = HashMap::new();
     let mut ready = BTreeSet::new();

@@ -74,7 +74,12 @@ fn what_was_deleted_and_is_created_again_is_new() {
 fn a_creation_at_a_version_joins_what_others_have_created_since() {
     let mut a = document(1);
     let base = put(&mut a, json!({"title": "t"})).version;
-    ops(&mut a, None, json!([{"op": "text.splice", "path": "/note", "pos": 0, "delete": 0, "insert": "one"}])).unwrap();
+    ops(
+        &mut a,
+        None,
+        json!([{"op": "text.splice", "path": "/note", "pos": 0, "delete": 0, "insert": "one"}]),
+    )
+    .unwrap();
     let made = ops(
         &mut a,
         Some(&base),

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -51,6 +53,8 @@ pub(super) async fn json(body: Body) -> Result<Value, Problem> {
 fn too_large() -> Problem {
     Problem::new(&TOO_LARGE, format!("a body has at most {MAX_BODY_BYTES} bytes"))
         .with("limit", MAX_BODY_BYTES)
+        // The rest of the body is not read, so nothing can follow it.
+        .header(CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// Is that error one of `E`, or made by one?

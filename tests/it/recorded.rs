@@ -27,7 +27,9 @@ impl Session {
     /// None, said aloud, where the recordings are not at hand.
     pub fn load(name: &str) -> Option<Self> {
         let Some(folder) = std::env::var_os("SYNCLINE_DATA") else {
-            eprintln!("SKIPPED: {name} is not replayed, since SYNCLINE_DATA does not say where the recordings are");
+            eprintln!(
+                "SKIPPED: {name} is not replayed, since SYNCLINE_DATA does not say where the recordings are"
+            );
             return None;
         };
         let path = PathBuf::from(folder).join(format!("{name}.json.gz"));
@@ -40,9 +42,7 @@ impl Session {
 
 /// Transactions as one list of typed operations on `/text`.
 pub fn operations<'a>(transactions: impl IntoIterator<Item = &'a Transaction>) -> String {
-    let splice = |(pos, delete, insert): &(usize, usize, String)| {
-        json!({"op": "text.splice", "path": "/text", "pos": pos, "delete": delete, "insert": insert})
-    };
+    let splice = |(pos, delete, insert): &(usize, usize, String)| json!({"op": "text.splice", "path": "/text", "pos": pos, "delete": delete, "insert": insert});
     let ops: Vec<Value> = transactions.into_iter().flat_map(|t| t.patches.iter().map(splice)).collect();
     Value::from(ops).to_string()
 }
