@@ -16,6 +16,8 @@ const NAMES: [&str; 3] = ["id", "_id", "key"];
 pub(super) struct Editor<'e, T> {
     pub tx: &'e mut T,
     cx: &'e mut Context,
+    /// The second pass: what is still not there cannot be derived, and is made like anything else.
+    second: bool,
     /// No later operation reads what is created now. Then it is told, and not made: it would only be rolled
     /// back, operation by operation.
     pub only_told: bool,
@@ -50,6 +52,7 @@ impl<'e, T: Transactable> Editor<'e, T> {
     pub fn new(tx: &'e mut T, cx: &'e mut Context) -> Self {
         Editor {
             tx,
+            second: !cx.created.is_empty(),
             cx,
             only_told: true,
             first: None,
@@ -323,7 +326,7 @@ impl<'e, T: Transactable> Editor<'e, T> {
 
     /// Would every master create this absent member alike? Then the map, as a parent.
     fn derivable(&self, map: &ObjId, key: &str) -> Option<Parent> {
-        if self.deleted.contains(&(map.clone(), key.to_owned())) {
+        if self.second || self.deleted.contains(&(map.clone(), key.to_owned())) {
             return None;
         }
         match (self.created.get(map), map) {

@@ -54,7 +54,14 @@ pub enum Op {
     #[serde(rename = "increment")]
     Increment { path: String, by: i64 },
     #[serde(rename = "text.splice")]
-    TextSplice { path: String, pos: usize, delete: usize, insert: String },
+    TextSplice {
+        path: String,
+        pos: usize,
+        #[serde(default)]
+        delete: usize,
+        #[serde(default)]
+        insert: String,
+    },
     #[serde(rename = "text.update")]
     TextUpdate { path: String, value: String },
     #[serde(rename = "list.insert")]
@@ -97,7 +104,8 @@ impl From<AutomergeError> for EditError {
     }
 }
 
-/// Reads a request of typed operations: a JSON list of objects with `op` and its members, all of them.
+/// Reads a request of typed operations: a JSON list of objects with `op` and its members. All must be there
+/// but `delete` and `insert`, which are 0 and empty else.
 ///
 /// # Errors
 /// `Refused`, with the pointer of the operation at fault, for anything else; unknown operations and members
@@ -156,8 +164,8 @@ pub(super) enum Kind {
 /// Performs `edit` on an open transaction. On an error the caller rolls the transaction back.
 ///
 /// Where `cx.created` is not empty afterwards, the transaction is half done: the caller rolls back too, makes
-/// these creations by changes that every master would make alike, and calls again. What is created is there
-/// then, and is filled.
+/// these creations by changes that every master would make alike, and calls again with the same `cx`. What
+/// was created is there then, and is filled; what could not be derived is made in the transaction.
 ///
 /// # Errors
 /// See [`EditError`].

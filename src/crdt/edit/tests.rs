@@ -53,13 +53,18 @@ fn write_as(doc: &mut Automerge, edit: &Edit, texts: bool) -> Result<(Vec<Creati
     }
     tx.commit();
 
-    let mut second = context(texts);
+    let mut fresh = context(texts);
     let mut tx = doc.transaction();
-    perform(&mut tx, edit, &mut second).expect("what the first pass took");
-    assert_eq!(second.created, [], "the second pass finds all there");
+    perform(&mut tx, edit, &mut fresh).expect("what the first pass took");
+    assert_eq!(fresh.created, [], "the second pass finds all there");
+    tx.rollback();
+    let created = first.created.clone();
+    let mut tx = doc.transaction();
+    perform(&mut tx, edit, &mut first).expect("what the first pass took");
+    assert_eq!(first.created, created);
     let ops = tx.pending_ops();
     tx.commit();
-    Ok((first.created, ops))
+    Ok((created, ops))
 }
 
 fn write(doc: &mut Automerge, edit: &Edit) -> (Vec<Creation>, usize) {
@@ -364,6 +369,27 @@ fn what_replaces_is_not_derived() {
                {"op": "put", "path": "/l/2/g", "value": {}}]),
     ] {
         assert_eq!(write(&mut doc, &Edit::Ops(parse_ops(&request).unwrap())).0, [], "{request}");
+    }
+}
+
+#[test]
+fn what_cannot_be_derived_is_made_by_the_second_pass() {
+    let value = json!({"m": {"n": {"c": {"$counter": 2}}, "l": [{}]}, "t": {"$text": "t"}});
+    let request = json!([
+        {"op": "put", "path": "/m", "value": value["m"]},
+        {"op": "text.splice", "path": "/t", "pos": 0, "insert": "t"},
+    ]);
+    for edit in [Edit::Put(value.clone()), Edit::Ops(parse_ops(&request).unwrap())] {
+        let mut doc = new();
+        let mut cx = context(false);
+        let mut tx = doc.transaction();
+        perform(&mut tx, &edit, &mut cx).unwrap();
+        tx.rollback();
+        assert_eq!(cx.created.len(), 5);
+        let mut tx = doc.transaction();
+        perform(&mut tx, &edit, &mut cx).unwrap();
+        tx.commit();
+        assert_eq!(typed(&doc), value);
     }
 }
 
