@@ -63,8 +63,13 @@ fn frames(c: &mut Criterion) {
 
 /// A node with an in-memory store that another has just been linked with.
 fn linked() -> Engine {
-    let config =
-        EngineConfig { cluster: "bench".into(), name: "bench".into(), role: Role::Replica, url: None };
+    let config = EngineConfig {
+        cluster: "bench".into(),
+        name: "bench".into(),
+        role: Role::Replica,
+        url: None,
+        bounds: Default::default(),
+    };
     let dice = Dice { node: NodeId([1; 8]), random: 1 };
     let mut engine = Engine::open(Millis(0), config, dice, Arc::new(MemoryStore::new())).expect("an engine");
     let hello = Hello {

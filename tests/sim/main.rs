@@ -9,9 +9,9 @@ mod faults;
 mod invariants;
 mod net;
 mod node;
+mod plan;
 #[cfg(feature = "planted-bugs")]
 mod planted;
-mod plan;
 mod seeds;
 mod trace;
 mod words;

@@ -64,7 +64,9 @@ impl Values {
                 let body = document.json(None, true).map_err(|e| fails(&e))?.body;
                 // A document that was only looked at, and never written, is nowhere on disk.
                 if !document.is_empty() && shown.get(&doc) != Some(&body) {
-                    return Err(fails(&format!("node {n} has another value of {doc:?} in memory than on disk")));
+                    return Err(fails(&format!(
+                        "node {n} has another value of {doc:?} in memory than on disk"
+                    )));
                 }
             }
         }
