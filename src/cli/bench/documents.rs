@@ -13,8 +13,9 @@ const PREPARING: u64 = 32;
 /// Takes turns through documents in an order unlike that of their ids.
 const STRIDE: u64 = 7_919;
 
-/// So many changes apart begin the changes of different connections: their values never meet.
-const APART: u64 = 1_000_000_000;
+/// So many changes apart begin those of different connections: their values never meet, and together 64 of
+/// them go evenly through 10,000 documents.
+const APART: u64 = 1_000_000_157;
 
 /// `PUT`s of every `step`th document.
 struct Puts {
