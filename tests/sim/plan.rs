@@ -10,7 +10,7 @@ pub const FAULTS: usize = 5;
 pub const KINDS: usize = 3;
 
 /// Writes tried, beyond those that faults are expected to thwart.
-const TRIED: usize = 340;
+const TRIED: usize = 305;
 
 /// Faults begin from here to there, in milliseconds.
 const FAULTS_FROM: u64 = 1_000;
