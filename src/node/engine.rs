@@ -8,7 +8,9 @@ use rustc_hash::FxHashMap;
 use super::absorb::Records;
 use super::ring::Ring;
 use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FRAME_TARGET_BYTES};
-use crate::base::{Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
+use crate::base::{
+    Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted,
+};
 use crate::replication::{Core, Effect, Event, Identity, ReadFrom, Received};
 use crate::store::{Commit, Incarnation, LogItem, MetaKey, Record, Store, StoreError, TailItem};
 use crate::wire::{Message, segments};

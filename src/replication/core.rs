@@ -14,7 +14,9 @@ use super::link::{Cursor, Link};
 use super::sources::Sources;
 use super::table::{KnownNode, Table, first_stamp};
 use crate::base::limits::HEARTBEAT_MS;
-use crate::base::{Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted};
+use crate::base::{
+    Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted,
+};
 use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
 
 /// Who this node is, for others.

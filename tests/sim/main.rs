@@ -9,9 +9,9 @@ mod faults;
 mod invariants;
 mod net;
 mod node;
+mod plan;
 #[cfg(feature = "planted-bugs")]
 mod planted;
-mod plan;
 mod seeds;
 mod trace;
 mod words;
@@ -79,7 +79,8 @@ fn clusters_converge_under_faults() {
     });
     let each = start.elapsed().as_secs_f64() * 1_000.0 * threads as f64 / seeds as f64;
     reports.sort_by_key(|(took, ..)| std::cmp::Reverse(*took));
-    let slow: Vec<String> = reports.iter().take(5).map(|(took, seed, _)| format!("{seed}: {took} ms")).collect();
+    let slow: Vec<String> =
+        reports.iter().take(5).map(|(took, seed, _)| format!("{seed}: {took} ms")).collect();
     let reports: Vec<Report> = reports.into_iter().map(|(.., report)| report).collect();
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let slowest = reports.iter().map(|report| report.converged).max().unwrap_or(0);

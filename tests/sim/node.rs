@@ -170,7 +170,8 @@ impl World {
         let engine = Engine::open(Millis(self.now), config, dice, store)
             .map_err(|e| Failure::new("start", format!("node {node}: {e}")))?;
         let origin = engine.core().identity().origin;
-        self.trace.note(self.now, "start", &[node as u64, u64::from(run)], || format!("node {node} as {origin}"));
+        self.trace
+            .note(self.now, "start", &[node as u64, u64::from(run)], || format!("node {node} as {origin}"));
         at.process = Some(Process {
             engine,
             disk,
@@ -265,10 +266,15 @@ impl World {
             }
         }
         let head = process.engine.core().log_head().0;
-        self.trace.note(self.now, "commit", &[node as u64, head, u64::from(result.is_ok())], || match &result {
-            Ok(_) => format!("node {node} up to {head}, {} answered", answers.len()),
-            Err(error) => format!("node {node}: {error}"),
-        });
+        self.trace.note(
+            self.now,
+            "commit",
+            &[node as u64, head, u64::from(result.is_ok())],
+            || match &result {
+                Ok(_) => format!("node {node} up to {head}, {} answered", answers.len()),
+                Err(error) => format!("node {node}: {error}"),
+            },
+        );
         match result {
             Ok(_) => {
                 self.look(node)?;
@@ -369,7 +375,9 @@ impl World {
                     let event = read_log(&process.disk, link, &from).unwrap_or(Event::LinkDown { link });
                     self.trace.note(self.now, "read", &[node as u64], || {
                         let found = match &event {
-                            Event::LogRead { segments, next, .. } => format!("{} segments, then {next:?}", segments.len()),
+                            Event::LogRead { segments, next, .. } => {
+                                format!("{} segments, then {next:?}", segments.len())
+                            }
                             _ => "nothing".into(),
                         };
                         format!("node {node}, link {}: {from:?}: {found}", link.0)
@@ -421,7 +429,8 @@ impl World {
         let Some(mut process) = self.nodes[node].process.take() else { return };
         if kept && process.phase == Phase::Committing {
             let outcome = process.engine.commit(now, now, &mut Vec::new());
-            self.trace.note(self.now, "kept", &[node as u64], || format!("node {node}: {:?}", outcome.is_ok()));
+            self.trace
+                .note(self.now, "kept", &[node as u64], || format!("node {node}: {:?}", outcome.is_ok()));
         }
         if power {
             self.nodes[node].store.crash();

@@ -38,25 +38,60 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Nothing passes between those in the set and the others.
-    Partition { set: u32, ms: u64 },
+    Partition {
+        set: u32,
+        ms: u64,
+    },
     /// What `from` sends does not arrive at `to`.
-    OneWay { from: usize, to: usize, ms: u64 },
+    OneWay {
+        from: usize,
+        to: usize,
+        ms: u64,
+    },
     /// A connection ends; both ends learn of it at times of their own, or never.
-    Cut { which: usize, told: [Option<u64>; 2] },
+    Cut {
+        which: usize,
+        told: [Option<u64>; 2],
+    },
     /// All that a node sends takes so much longer.
-    Slow { node: usize, by: u64, ms: u64 },
+    Slow {
+        node: usize,
+        by: u64,
+        ms: u64,
+    },
     /// The process dies; with `power` the machine too, so that nobody is told. Of a commit under way all is
     /// `kept`, or nothing.
-    Crash { node: usize, power: bool, kept: bool, down: u64 },
+    Crash {
+        node: usize,
+        power: bool,
+        kept: bool,
+        down: u64,
+    },
     /// An orderly stop.
-    Stop { node: usize, down: u64 },
+    Stop {
+        node: usize,
+        down: u64,
+    },
     /// The next commits fail.
-    FailCommits { node: usize, commits: usize },
+    FailCommits {
+        node: usize,
+        commits: usize,
+    },
     /// The store breaks at its next commit, until a restart; which finds that commit, or not.
-    Break { node: usize, kept: bool, down: u64 },
-    Fill { node: usize, ms: u64 },
+    Break {
+        node: usize,
+        kept: bool,
+        down: u64,
+    },
+    Fill {
+        node: usize,
+        ms: u64,
+    },
     /// The node comes back with its backup instead of its data.
-    Restore { node: usize, down: u64 },
+    Restore {
+        node: usize,
+        down: u64,
+    },
 }
 
 impl Fault {
@@ -87,7 +122,7 @@ impl Plan {
             rng.shuffle(&mut roles);
         }
         let dials = dials(rng, &roles);
-        let large = (rng.u8(..24) == 0).then(|| (rng.usize(8..24), rng.usize(20_000..100_000)));
+        let large = (rng.u8(..24) == 0).then(|| (rng.usize(16..40), rng.usize(10_000..60_000)));
         let end = FAULTS_TO + 1_000;
         let mut faults: Vec<(u64, Fault)> = (0..rng.usize(FAULTS..=2 * FAULTS))
             .map(|_| (rng.u64(FAULTS_FROM..FAULTS_TO), fault(rng, nodes, None)))
@@ -112,7 +147,7 @@ impl Plan {
             bounds: bounds(rng),
             latency: *rng.choice(&[(1, 2), (1, 30), (5, 200)]).unwrap_or(&(1, 2)),
             fsync: *rng.choice(&[1, 5, 40]).unwrap_or(&1),
-            documents: rng.usize(4..=14),
+            documents: rng.usize(8..=16),
             large,
             writes: (0..TRIED).map(|_| rng.u64(300..end)).collect(),
             backups,
@@ -150,7 +185,8 @@ fn dials(rng: &mut Rng, roles: &[Role]) -> Vec<(usize, usize)> {
 
 /// What ships, or so small that a run gets to the limits.
 fn bounds(rng: &mut Rng) -> Bounds {
-    let mut pick = |ships: usize, small: &[usize]| if rng.bool() { ships } else { small[rng.usize(..small.len())] };
+    let mut pick =
+        |ships: usize, small: &[usize]| if rng.bool() { ships } else { small[rng.usize(..small.len())] };
     Bounds {
         window: pick(LINK_WINDOW_BYTES, &[1_000, 4_000, 20_000]),
         hold: pick(HOLD_BYTES, &[30_000, 60_000]),

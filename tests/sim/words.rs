@@ -7,7 +7,9 @@ pub fn message(message: &Message) -> String {
     match message {
         Message::Hello(hello) => format!("hello from {} with {}", hello.name, vector(&hello.vector)),
         Message::Segments(segments) => {
-            let one = |s: &std::sync::Arc<syncline::wire::Segment>| format!("{:?}:{}-{}", s.origin, s.first, s.last);
+            let one = |s: &std::sync::Arc<syncline::wire::Segment>| {
+                format!("{:?}:{}-{}", s.origin, s.first, s.last)
+            };
             format!("entries {}", segments.iter().map(one).collect::<Vec<_>>().join(" "))
         }
         Message::Entries(entries) => format!("{} entries", entries.len()),

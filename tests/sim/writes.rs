@@ -188,7 +188,8 @@ fn some_edit(rng: &mut Rng, large: Option<(usize, usize)>) -> (Edit, Edit) {
             (ops(vec![splice]), patch(json!({"note": {"$text": word}})))
         }
         6 => {
-            let insert = Op::ListInsert { path: "/items".into(), index: rng.usize(..3), value: json!(number) };
+            let insert =
+                Op::ListInsert { path: "/items".into(), index: rng.usize(..3), value: json!(number) };
             (ops(vec![insert]), patch(json!({"items": [number, word]})))
         }
         7 => {

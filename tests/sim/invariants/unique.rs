@@ -48,7 +48,13 @@ impl Unique {
             let key = (entry.doc.clone(), parsed.actor_id().to_bytes().to_vec(), parsed.seq());
             let known = *self.by_actor.entry(key).or_insert(change.hash);
             if known != change.hash {
-                let what = format!("{:?}: actor {} made {} twice: {known:?}, {:?}", entry.doc, parsed.actor_id(), parsed.seq(), change.hash);
+                let what = format!(
+                    "{:?}: actor {} made {} twice: {known:?}, {:?}",
+                    entry.doc,
+                    parsed.actor_id(),
+                    parsed.seq(),
+                    change.hash
+                );
                 return Err(Failure::new("unique", what));
             }
         }
