@@ -230,6 +230,21 @@ impl Document {
         Ok(())
     }
 
+    /// The actor of the next change. Where one of its own hangs on a clash and is left out, Automerge does not
+    /// know of it, and would use its sequence number again: a further actor goes on. Automerge puts what it adds
+    /// for changes at an old version in front.
+    fn writer(&self) -> ActorId {
+        let is_spent =
+            |actor: &[u8]| self.left_out.values().any(|change| change.actor_id().to_bytes().ends_with(actor));
+        let mut actor = self.actor.to_bytes().to_vec();
+        let mut next = 1_u32;
+        while is_spent(&actor) {
+            actor = [self.actor.to_bytes(), &next.to_be_bytes()].concat();
+            next += 1;
+        }
+        ActorId::from(actor)
+    }
+
     fn try_edit(
         &mut self,
         edit: &Edit,
@@ -237,6 +252,10 @@ impl Document {
         options: CommitOptions,
         deadline: Option<Instant>,
     ) -> Result<Edited, EditError> {
+        if !self.left_out.is_empty() {
+            let writer = self.writer();
+            self.doc.set_actor(writer);
+        }
         let base = at.clone().unwrap_or_else(|| self.doc.get_heads());
         let strings_are_text = self.id.as_str().starts_with("automerge:");
         let mut cx = Context { deadline, strings_are_text, created: Vec::new() };

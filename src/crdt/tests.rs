@@ -59,6 +59,39 @@ fn what_two_masters_create_at_once_is_created_once() {
 }
 
 #[test]
+fn what_hangs_on_a_clash_keeps_its_sequence_number() {
+    let twin = |value: i64| {
+        let mut doc = Automerge::new().with_actor(ActorId::from([9; 16]));
+        let mut tx = doc.transaction();
+        tx.put(ROOT, "k", value).unwrap();
+        tx.commit();
+        opaque(&doc.get_changes(&[])[0])
+    };
+    let mut twins = [twin(1), twin(2)];
+    twins.sort_by_key(|change| change.hash);
+    let [lower, higher] = twins;
+    let mut a = document(1);
+    a.merge(std::slice::from_ref(&higher));
+    let before = patch(&mut a, json!({"a": 1})).changes;
+    a.merge(std::slice::from_ref(&lower));
+    assert_eq!(value(&a).get("a"), None);
+    let after = [patch(&mut a, json!({"a": 2})).changes, patch(&mut a, json!({"a": 3})).changes].concat();
+    let made: std::collections::BTreeSet<_> = before.iter().chain(&after).map(number).collect();
+    assert_eq!(made.len(), 3, "{made:?}");
+    // And so it is where the document is loaded anew.
+    let stored = [vec![higher, lower], before, after].concat();
+    let mut again = Document::load([1; 16], id(), None, &stored).unwrap();
+    assert_eq!(value(&again), value(&a));
+    assert!(!made.contains(&number(&patch(&mut again, json!({"a": 4})).changes[0])));
+}
+
+/// A change's actor and sequence number.
+fn number(change: &Change) -> (Vec<u8>, u64) {
+    let change = automerge::Change::from_bytes(change.bytes.to_vec()).unwrap();
+    (change.actor_id().to_bytes().to_vec(), change.seq())
+}
+
+#[test]
 fn what_was_deleted_and_is_created_again_is_new() {
     let mut a = document(1);
     put(&mut a, json!({"prefs": {"theme": "dark"}, "n": {"$counter": 1}}));

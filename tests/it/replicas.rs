@@ -62,7 +62,9 @@ fn what_a_replica_has_and_its_new_upstream_lacks_flows_up() {
 fn masters_joined_only_through_others_converge() {
     let cluster = Cluster::start(&[("a", Master), ("b", Master), ("c", Master)], &[("b", "a"), ("c", "b")]);
     for (name, n) in [("a", 1), ("b", 2), ("c", 3)] {
-        cluster.client(name).patch("/v1/docs/x", &json!({(name): n})).expect(201);
+        let answer = cluster.client(name).patch("/v1/docs/x", &json!({(name): n}));
+        // Another's write may have come already.
+        assert!([200, 201].contains(&answer.status), "{}", String::from_utf8_lossy(&answer.body));
     }
     cluster.converge(&["a", "b", "c"]);
     for name in ["a", "b", "c"] {

@@ -58,8 +58,9 @@ fn clusters_converge_under_faults() {
             if seed >= seeds || failures.len() >= 3 {
                 return (reports, failures);
             }
+            let start = Instant::now();
             match run(seed, false) {
-                Ok(report) => reports.push(report),
+                Ok(report) => reports.push((start.elapsed().as_millis(), seed, report)),
                 Err(failure) => {
                     eprintln!("{}", told(&failure));
                     failures.push(failure);
@@ -77,11 +78,15 @@ fn clusters_converge_under_faults() {
         }
     });
     let each = start.elapsed().as_secs_f64() * 1_000.0 * threads as f64 / seeds as f64;
+    reports.sort_by_key(|(took, ..)| std::cmp::Reverse(*took));
+    let slow: Vec<String> =
+        reports.iter().take(5).map(|(took, seed, _)| format!("{seed}: {took} ms")).collect();
+    let reports: Vec<Report> = reports.into_iter().map(|(.., report)| report).collect();
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let slowest = reports.iter().map(|report| report.converged).max().unwrap_or(0);
     println!(
         "{} seeds, {each:.1} ms each on one core: {} writes, {} answered, {} entries, {} faults, {} events; slowest \
-         to get equal: {slowest} ms",
+         to get equal: {slowest} ms; seeds that took longest: {slow:?}",
         reports.len(),
         sum(|report| report.writes as u64),
         sum(|report| report.answered as u64),

@@ -10,7 +10,7 @@ pub const FAULTS: usize = 5;
 pub const KINDS: usize = 3;
 
 /// Writes tried, beyond those that faults are expected to thwart.
-const TRIED: usize = 340;
+const TRIED: usize = 305;
 
 /// Faults begin from here to there, in milliseconds.
 const FAULTS_FROM: u64 = 1_000;
@@ -122,7 +122,7 @@ impl Plan {
             rng.shuffle(&mut roles);
         }
         let dials = dials(rng, &roles);
-        let large = (rng.u8(..24) == 0).then(|| (rng.usize(8..24), rng.usize(20_000..100_000)));
+        let large = (rng.u8(..24) == 0).then(|| (rng.usize(16..40), rng.usize(10_000..60_000)));
         let end = FAULTS_TO + 1_000;
         let mut faults: Vec<(u64, Fault)> = (0..rng.usize(FAULTS..=2 * FAULTS))
             .map(|_| (rng.u64(FAULTS_FROM..FAULTS_TO), fault(rng, nodes, None)))
@@ -147,7 +147,7 @@ impl Plan {
             bounds: bounds(rng),
             latency: *rng.choice(&[(1, 2), (1, 30), (5, 200)]).unwrap_or(&(1, 2)),
             fsync: *rng.choice(&[1, 5, 40]).unwrap_or(&1),
-            documents: rng.usize(4..=14),
+            documents: rng.usize(8..=16),
             large,
             writes: (0..TRIED).map(|_| rng.u64(300..end)).collect(),
             backups,

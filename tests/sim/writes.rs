@@ -17,7 +17,7 @@ use crate::world::{Happening, World};
 const FOREIGN_ONE_IN: usize = 12;
 
 /// One write in so many has its document read too.
-const READ_ONE_IN: usize = 3;
+const READ_ONE_IN: usize = 8;
 
 /// One write in so many is made at an earlier version.
 const PARENTS_ONE_IN: usize = 8;
@@ -81,7 +81,7 @@ impl World {
 
     fn edit(&mut self, node: usize) -> Checked {
         let Some(doc) = self.rng.choice(&self.clients.docs).cloned() else { return Ok(()) };
-        let (fresh, evict) = (self.rng.bool(), self.rng.u8(..16) == 0);
+        let (fresh, evict) = (self.rng.u8(..3) == 0, self.rng.u8(..32) == 0);
         let unix = self.unix().0 as i64;
         let World { rng, clients, nodes, .. } = self;
         let Some(process) = &mut nodes[node].process else { return Ok(()) };

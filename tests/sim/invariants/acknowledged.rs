@@ -38,6 +38,7 @@ impl Acknowledged {
             lost.retain(|hash| !held.contains(hash));
         }
         self.lost.extend(lost);
+        history.logs[node].lines.truncate(kept);
     }
 
     pub fn finish(&self, nodes: &[Node]) -> Checked {
