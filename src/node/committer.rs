@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
@@ -81,11 +82,13 @@ pub(super) struct Committer {
     links: BTreeMap<LinkId, Outlet>,
     reader: SyncSender<(LinkId, ReadFrom)>,
     answers: Vec<Waiting>,
+    runtime: Handle,
     ticks: u64,
 }
 
 impl Committer {
     /// Starts the committer's thread and the log reader's, which end when `inputs` does, or at [`Input::Stop`].
+    /// Must be called inside the runtime.
     pub fn spawn(
         engine: Engine,
         clock: Clock,
@@ -109,9 +112,8 @@ impl Committer {
                 }
             }
         })?;
-        let links = BTreeMap::new();
-        let committer =
-            Self { engine, clock, documents, shared, links, reader, answers: Vec::new(), ticks: 0 };
+        let (links, answers, runtime) = (BTreeMap::new(), Vec::new(), Handle::current());
+        let committer = Self { engine, clock, documents, shared, links, reader, answers, runtime, ticks: 0 };
         std::thread::Builder::new().name("committer".into()).spawn(move || committer.run(receiver))?;
         Ok(())
     }
@@ -233,12 +235,19 @@ impl Committer {
         }
     }
 
-    /// All that was waited for is on disk.
+    /// All that was waited for is on disk. The answers are given inside the runtime: woken from there, those
+    /// who wait cost no call of the system each.
     fn release(&mut self) {
-        for waiting in self.answers.drain(..) {
-            // Whoever waited may have gone.
-            let _ = waiting.answer.send(Ok(()));
+        if self.answers.is_empty() {
+            return;
         }
+        let answers = std::mem::take(&mut self.answers);
+        self.runtime.spawn(async move {
+            for waiting in answers {
+                // Whoever waited may have gone.
+                let _ = waiting.answer.send(Ok(()));
+            }
+        });
     }
 
     /// A commit failed: what waited for it is told so, and what is in memory of it is dropped.
