@@ -149,7 +149,7 @@ mod tests {
         let (one, two) = (change(1, &[]), change(2, &[1]));
         let both = [one.clone(), two.clone()];
         assert_eq!(
-            absorb(&[&both, &[one.clone()], &[two.clone()]]),
+            absorb(&[&both, std::slice::from_ref(&one), std::slice::from_ref(&two)]),
             (vec![vec![1, 2], vec![], vec![]], vec![2])
         );
         assert_eq!(absorb(&[&[one.clone(), one.clone()], &[two]]), (vec![vec![1], vec![2]], vec![2]));
