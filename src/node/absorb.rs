@@ -120,3 +120,53 @@ impl Records {
 fn half(hash: &Hash) -> u128 {
     hash.0.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Heads;
+    use crate::store::MemoryStore;
+
+    fn change(n: u8, deps: &[u8]) -> Change {
+        let deps: Heads = deps.iter().map(|dep| Hash([*dep; 32])).collect();
+        Change { hash: Hash([n; 32]), deps, bytes: vec![n].into() }
+    }
+
+    /// Absorbs each entry after the one before, all in one commit. Gives what was new in each, and the heads.
+    fn absorb(entries: &[&[Change]]) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let (mut records, store, doc) = (Records::new(), MemoryStore::new(), DocId::new("d").unwrap());
+        let (mut record, mut staged, mut all) = (Record::default(), Vec::new(), Vec::new());
+        for (lsn, entry) in (1..).map(Lsn).zip(entries) {
+            let new = records.absorb(&store, &doc, &mut record, entry, lsn, &staged).unwrap();
+            all.push(new.iter().map(|change| change.hash.0[0]).collect());
+            staged.push(TailItem { doc: doc.clone(), lsn, changes: new });
+        }
+        (all, record.heads.iter().map(|head| head.0[0]).collect())
+    }
+
+    #[test]
+    fn a_change_that_comes_again_is_not_new() {
+        let (one, two) = (change(1, &[]), change(2, &[1]));
+        let both = [one.clone(), two.clone()];
+        assert_eq!(
+            absorb(&[&both, std::slice::from_ref(&one), std::slice::from_ref(&two)]),
+            (vec![vec![1, 2], vec![], vec![]], vec![2])
+        );
+        assert_eq!(absorb(&[&[one.clone(), one.clone()], &[two]]), (vec![vec![1], vec![2]], vec![2]));
+    }
+
+    #[test]
+    fn concurrent_changes_are_heads_until_something_joins_them() {
+        let entries: [&[Change]; 4] =
+            [&[change(1, &[])], &[change(2, &[1])], &[change(3, &[1])], &[change(3, &[1])]];
+        assert_eq!(absorb(&entries), (vec![vec![1], vec![2], vec![3], vec![]], vec![2, 3]));
+        let joined: [&[Change]; 4] =
+            [entries[0], entries[1], entries[2], &[change(2, &[1]), change(4, &[2, 3])]];
+        assert_eq!(absorb(&joined), (vec![vec![1], vec![2], vec![3], vec![4]], vec![4]));
+    }
+
+    #[test]
+    fn what_was_made_on_nothing_joins_what_is_there() {
+        assert_eq!(absorb(&[&[change(5, &[])], &[change(1, &[])]]), (vec![vec![5], vec![1]], vec![1, 5]));
+    }
+}

@@ -90,3 +90,57 @@ impl Ring {
         Some((found, next))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::base::{DocId, NodeId, Origin};
+    use crate::wire::{Entry, segments};
+
+    fn origin(n: u8) -> Origin {
+        Origin { node: NodeId([n; 8]), incarnation: 1, random: 0 }
+    }
+
+    /// A ring to which origin 1 has committed five entries, one a commit, and that keeps the last two or three.
+    fn ring() -> Ring {
+        let mut ring = Ring::new(250, VersionVector::new());
+        for counter in 1..=5 {
+            let (held, changes) = (VersionVector::new(), Vec::new());
+            let doc = DocId::new(&"x".repeat(60)).unwrap();
+            let entry = Entry { origin: origin(1), counter, held, doc, changes };
+            ring.push(Lsn(counter), Lsn(counter), segments(&[entry.to_bytes().into()]));
+        }
+        ring
+    }
+
+    fn sought(ring: &Ring, of: &[(u8, u64)]) -> Option<Vec<u64>> {
+        let sent: BTreeMap<Origin, u64> = of.iter().map(|(n, counter)| (origin(*n), *counter)).collect();
+        let (segments, next) = ring.read(&ReadFrom::Seek(sent))?;
+        assert_eq!(next, Lsn(6));
+        Some(segments.iter().map(|segment| segment.first).collect())
+    }
+
+    #[test]
+    fn what_was_let_go_is_not_read_as_if_it_were_not_there() {
+        let ring = ring();
+        assert!(ring.bytes() <= 250 && ring.batches.len() == 2, "{} bytes", ring.bytes());
+        assert_eq!(sought(&ring, &[(1, 3)]), Some(vec![4, 5]));
+        assert_eq!(sought(&ring, &[(1, 4)]), Some(vec![5]));
+        assert_eq!(sought(&ring, &[(1, 2)]), None);
+        // Of this origin the asker has nothing at all.
+        assert_eq!(sought(&ring, &[(1, 0)]), None);
+        // Another origin than is here, and one that is not wanted.
+        assert_eq!(sought(&ring, &[(2, 0)]), Some(vec![]));
+    }
+
+    #[test]
+    fn a_place_in_the_log_is_read_from_on() {
+        let ring = ring();
+        let at = |lsn| ring.read(&ReadFrom::At(Lsn(lsn))).map(|(segments, next)| (segments.len(), next.0));
+        assert_eq!((at(3), at(4), at(5)), (None, Some((2, 6)), Some((1, 6))));
+        // Beyond the last commit the store answers that there is nothing.
+        assert_eq!(at(6), None);
+    }
+}

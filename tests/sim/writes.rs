@@ -19,6 +19,9 @@ const FOREIGN_ONE_IN: usize = 12;
 /// One write in so many has its document read too.
 const READ_ONE_IN: usize = 8;
 
+/// Of so many writes of a document one goes to any master, the others to one that it mostly goes to.
+const ROAMING_ONE_IN: usize = 2;
+
 /// One write in so many is made at an earlier version.
 const PARENTS_ONE_IN: usize = 8;
 
@@ -67,7 +70,7 @@ impl World {
         if self.rng.usize(..FOREIGN_ONE_IN) == 0 {
             self.hand_in(node, &up)?;
         } else {
-            self.edit(node)?;
+            self.edit(&up)?;
         }
         self.clients.left -= 1;
         if self.clients.left == 0 && self.clients.made < WRITES {
@@ -79,8 +82,11 @@ impl World {
         Ok(())
     }
 
-    fn edit(&mut self, node: usize) -> Checked {
-        let Some(doc) = self.rng.choice(&self.clients.docs).cloned() else { return Ok(()) };
+    fn edit(&mut self, up: &[usize]) -> Checked {
+        let number = self.rng.usize(..self.clients.docs.len());
+        let roams = self.rng.usize(..ROAMING_ONE_IN) == 0;
+        let node = up[if roams { self.rng.usize(..up.len()) } else { number % up.len() }];
+        let doc = self.clients.docs[number].clone();
         let (fresh, evict) = (self.rng.u8(..3) == 0, self.rng.u8(..32) == 0);
         let unix = self.unix().0 as i64;
         let World { rng, clients, nodes, .. } = self;
