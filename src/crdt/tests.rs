@@ -500,3 +500,69 @@ fn united(a: &Value, b: &Value) -> Value {
         _ => a.clone(),
     }
 }
+
+mod deleting {
+    use super::*;
+
+    fn delete(document: &mut Document, at: Option<&Heads>) -> Edited {
+        let at = at.map(|heads| heads.as_slice());
+        document.edit(&Edit::Delete, at, Some("someone"), 1_000, None).unwrap()
+    }
+
+    #[test]
+    fn a_deletion_is_a_change_like_any_other_and_its_past_can_be_read() {
+        let (mut a, mut b) = (document(1), document(2));
+        let written = put(&mut a, json!({"a": 1}));
+        let deleted = delete(&mut a, None);
+        assert!(a.is_deleted() && is_deletion(&deleted.changes[0]) && !is_deletion(&written.changes[0]));
+        assert_eq!(a.json(Some(&written.version), false).unwrap().body, &b"{\"a\":1}"[..]);
+        b.merge(&written.changes);
+        assert!(!b.is_absent());
+        b.merge(&deleted.changes);
+        assert!(b.is_deleted());
+        // Once more makes nothing.
+        assert!(delete(&mut a, None).changes.is_empty());
+    }
+
+    #[test]
+    fn a_concurrent_edit_brings_the_document_back_whole() {
+        let (mut a, mut b) = (document(1), document(2));
+        let written = put(&mut a, json!({"a": 1, "list": [1, 2]}));
+        b.merge(&written.changes);
+        let deleted = delete(&mut a, None);
+        let edited = patch(&mut b, json!({"b": 2}));
+        a.merge(&edited.changes);
+        b.merge(&deleted.changes);
+        assert!(!a.is_deleted() && !b.is_deleted());
+        let whole = json!({"a": 1, "b": 2, "list": [1, 2]});
+        assert_eq!((value(&a), value(&b)), (whole.clone(), whole));
+        // Deleting what was seen does not delete what was not.
+        assert!(delete(&mut a, Some(&written.version)).changes.is_empty());
+        assert!(!a.is_deleted());
+        delete(&mut a, None);
+        assert!(a.is_deleted());
+    }
+
+    #[test]
+    fn what_is_written_on_a_deleted_document_does_not_bring_back_what_was_there() {
+        for (edit, shown) in [
+            (Edit::Put(json!({"new": {"x": 1}})), json!({"new": {"x": 1}})),
+            (Edit::Put(json!({})), json!({})),
+            (Edit::MergePatch(json!({"new": {"x": 1}, "old": null})), json!({"new": {"x": 1}})),
+            (
+                Edit::Ops(parse_ops(&json!([{"op": "increment", "path": "/n", "by": 2}])).unwrap()),
+                json!({"n": {"$counter": 2}}),
+            ),
+        ] {
+            let mut a = document(1);
+            put(&mut a, json!({"old": {"x": 5}, "n": {"$counter": 7}}));
+            delete(&mut a, None);
+            let edited = a.edit(&edit, None, None, 1_000, None).unwrap();
+            assert!(!edited.changes.is_empty() && !a.is_absent());
+            assert_eq!(value(&a), shown);
+            let mut b = document(2);
+            b.merge(&all(&a));
+            assert_eq!(value(&b), shown);
+        }
+    }
+}
