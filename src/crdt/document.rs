@@ -142,14 +142,29 @@ impl Document {
     ) -> Result<Edited, EditError> {
         let at = at.map(native);
         let message = author.map(|author| serde_json::json!({"author": author}).to_string());
-        let options = CommitOptions { message, time: Some(unix_ms.div_euclid(1_000)) };
-        match guarded(|| self.try_edit(edit, at, options, deadline)) {
-            Ok(edited) => edited,
-            Err(reason) => {
-                self.broken = true;
+        let time = Some(unix_ms.div_euclid(1_000));
+        let attempt = |document: &mut Self| {
+            let options = CommitOptions { message: message.clone(), time };
+            guarded(|| document.try_edit(edit, at.clone(), options, deadline)).unwrap_or_else(|reason| {
+                document.broken = true;
                 Err(EditError::Failed { reason })
-            }
+            })
+        };
+        let before = self.doc.get_heads();
+        let mut edited = attempt(self);
+        // Automerge's own index of a list in memory may be at odds with the list after merges (`index 1 is out of
+        // bounds` of two elements, found by the simulator); built anew from the same changes it is sound. Where
+        // anything was applied already, that cannot be told apart from what is stored.
+        if let Err(EditError::Failed { reason }) = &edited
+            && !self.broken
+            && self.doc.get_heads() == before
+        {
+            tracing::warn!(doc = %self.id, %reason, "an edit failed: trying on a document built anew");
+            self.settle(Vec::new());
+            edited = if self.broken { edited } else { attempt(self) };
         }
+        self.broken |= matches!(edited, Err(EditError::Failed { .. }));
+        edited
     }
 
     /// The document as JSON, now or at a version.
