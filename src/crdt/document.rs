@@ -154,18 +154,32 @@ impl Document {
         let at = at.map(native);
         let time = unix_ms.div_euclid(1_000);
         let message = author.map(|author| serde_json::json!({"author": author}).to_string());
-        let options = CommitOptions { message, time: Some(time) };
-        let work = || match edit {
-            Edit::Delete => self.delete(at, author, time),
-            edit => self.edit_present(edit, at, options, deadline),
-        };
-        match guarded(work) {
-            Ok(edited) => edited,
-            Err(reason) => {
-                self.broken = true;
+        let attempt = |document: &mut Self| {
+            let options = CommitOptions { message: message.clone(), time: Some(time) };
+            let work = || match edit {
+                Edit::Delete => document.delete(at.clone(), author, time),
+                edit => document.edit_present(edit, at.clone(), options, deadline),
+            };
+            guarded(work).unwrap_or_else(|reason| {
+                document.broken = true;
                 Err(EditError::Failed { reason })
-            }
+            })
+        };
+        let before = self.doc.get_heads();
+        let mut edited = attempt(self);
+        // Automerge's own index of a list in memory may be at odds with the list after merges (`index 1 is out of
+        // bounds` of two elements, found by the simulator); built anew from the same changes it is sound. Where
+        // anything was applied already, that cannot be told apart from what is stored.
+        if let Err(EditError::Failed { reason }) = &edited
+            && !self.broken
+            && self.doc.get_heads() == before
+        {
+            tracing::warn!(doc = %self.id, %reason, "an edit failed: trying on a document built anew");
+            self.settle(Vec::new());
+            edited = if self.broken { edited } else { attempt(self) };
         }
+        self.broken |= matches!(edited, Err(EditError::Failed { .. }));
+        edited
     }
 
     /// The document as JSON, now or at a version.
