@@ -28,4 +28,4 @@ pub use admit::AdmitError;
 pub use change::{BadChange, heads_after, verify};
 pub use document::{Document, Edited, LoadError, Rendered, VersionNotFound};
 pub use edit::{Edit, EditError, Op, parse_ops};
-pub use json::{JsonError, parse_json};
+pub use json::{JsonError, parse_json, parse_json_around};
