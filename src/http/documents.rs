@@ -18,11 +18,15 @@ use super::problem::{BAD_METHOD, MEDIA_TYPE, NOT_YET, Problem, refused};
 use super::query::{self, Query};
 use super::target::{self, Part, Target};
 use crate::base::DocId;
-use crate::crdt::{Edit, parse_ops};
+use crate::crdt::{Edit, parse_json_patch, parse_ops};
 use crate::node::{Form, Node, Read, Write, Written};
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
 const OPS: &str = "application/vnd.syncline.ops+json";
+/// All of them.
+const PATCHES: &str =
+    "application/merge-patch+json, application/json-patch+json, application/vnd.syncline.ops+json";
 const BYTES: &str = "application/octet-stream";
 
 /// What the body of a write is.
@@ -30,6 +34,7 @@ const BYTES: &str = "application/octet-stream";
 enum Payload {
     Whole,
     MergePatch,
+    JsonPatch,
     Ops,
 }
 
@@ -108,9 +113,11 @@ async fn write(
     let edit = match payload {
         Payload::Whole => Edit::Put(object(value)?),
         Payload::MergePatch => Edit::MergePatch(object(value)?),
+        Payload::JsonPatch => Edit::JsonPatch(parse_json_patch(&value)?),
         Payload::Ops => Edit::Ops(parse_ops(&value)?),
     };
-    let write = Write { edit, parents, condition, author, must_exist: false, wait };
+    let must_exist = matches!(payload, Payload::JsonPatch);
+    let write = Write { edit, parents, condition, author, must_exist, wait };
     let written = node.write(doc, write).await?;
     Ok(done(doc, &written))
 }
@@ -169,9 +176,9 @@ fn put_payload(headers: &HeaderMap) -> Result<Payload, Problem> {
 }
 
 fn patch_payload(headers: &HeaderMap) -> Result<Payload, Problem> {
-    const PATCHES: &str = "application/merge-patch+json, application/vnd.syncline.ops+json";
     match media_type(headers)? {
         Some(found) if found.eq_ignore_ascii_case(MERGE_PATCH) => Ok(Payload::MergePatch),
+        Some(found) if found.eq_ignore_ascii_case(JSON_PATCH) => Ok(Payload::JsonPatch),
         Some(found) if found.eq_ignore_ascii_case(OPS) => Ok(Payload::Ops),
         found => Err(unsupported(found.unwrap_or("a body without a type"), ACCEPT_PATCH, PATCHES)),
     }

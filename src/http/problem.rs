@@ -55,6 +55,7 @@ kinds! {
     NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "There is no such representation";
     TOO_SLOW = REQUEST_TIMEOUT, "too-slow", "The body took too long";
     MISSING = CONFLICT, "missing-dependencies", "Changes that these depend on are missing";
+    TEST_FAILED = CONFLICT, "test-failed", "A test of the patch failed";
     PRECONDITION = PRECONDITION_FAILED, "precondition-failed", "The document has another version";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's media type is not taken here";
@@ -149,7 +150,9 @@ impl From<NodeError> for Problem {
 
 impl From<EditError> for Problem {
     fn from(error: EditError) -> Self {
+        let detail = error.to_string();
         match error {
+            EditError::TestFailed { pointer } => Self::new(&TEST_FAILED, detail).with("pointer", pointer),
             EditError::Refused { pointer, reason } => refused(pointer, reason),
             EditError::Failed { reason } => {
                 tracing::error!(%reason, "an edit failed");
@@ -219,6 +222,7 @@ mod tests {
                 Some(vec![hex.clone()].into()),
             ),
             (EditError::Refused { pointer, reason: "no".into() }.into(), 422, "refused", Some("/a".into())),
+            (EditError::TestFailed { pointer: "/b".into() }.into(), 409, "test-failed", Some("/b".into())),
             (EditError::Failed { reason: reason.clone() }.into(), 500, "failed", None),
             (
                 AdmitError::Missing { hashes: vec![hash] }.into(),

@@ -2,6 +2,7 @@
 
 mod callers;
 mod documents;
+mod patches;
 mod refusals;
 mod resources;
 mod serve;
