@@ -119,6 +119,12 @@ pub const SHUTDOWN_MS: u64 = 5_000;
 /// Bytes of a request's head: the longest id and version fit several times over. It is also what is read from a connection at once. 431 past it.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
+/// Characters of a client's `X-Request-Id`: any tracing system's fit. A longer one is replaced by the node's own.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Bytes of a JSON answer from which it is compressed for those who take gzip: below, it costs more than it saves.
+pub const GZIP_FROM_BYTES: usize = 1 << 10;
+
 /// Milliseconds for a client to send a request's head, and its whole body.
 pub const HEADER_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;

@@ -3,8 +3,8 @@
 //! `type` is `urn:syncline:problem:` and a name of the table below; it never changes. What only the operator
 //! can use (paths, the storage's own words) goes to the log, not to the caller.
 
-use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -103,13 +103,38 @@ impl IntoResponse for Problem {
         body.insert("status".into(), status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
         body.extend(self.members.into_iter().map(|(member, value)| (member.to_owned(), value)));
-        let mut response = Response::new(Body::from(Value::Object(body).to_string()));
+        let text = Value::Object(body).to_string();
+        let mut response = Response::new(Body::from(text.clone()));
         *response.status_mut() = *status;
+        response.extensions_mut().insert(Told(text));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.headers);
         response
     }
+}
+
+/// A problem's body, kept beside it until its request's id is put in.
+#[derive(Clone)]
+struct Told(String);
+
+/// Puts the request's id into the body of a problem; leaves other answers alone.
+pub(super) fn name_request(response: &mut Response, id: &HeaderValue) {
+    let Some(Told(mut text)) = response.extensions_mut().remove() else { return };
+    text.pop();
+    text.push_str(",\"request\":");
+    text.push_str(&Value::from(id.to_str().unwrap_or_default()).to_string());
+    text.push('}');
+    response.headers_mut().insert(CONTENT_LENGTH, text.len().into());
+    // An answer to HEAD has lost its body already.
+    if response.body().size_hint().exact() != Some(0) {
+        *response.body_mut() = Body::from(text);
+    }
+}
+
+/// The answer is to be something else.
+pub(super) fn forget(response: &mut Response) {
+    response.extensions_mut().remove::<Told>();
 }
 
 impl From<NodeError> for Problem {

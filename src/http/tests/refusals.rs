@@ -137,12 +137,12 @@ async fn what_a_call_does_not_know_is_refused() {
 async fn other_methods_are_told_which_are_there() {
     let site = site();
     let cases = [
-        ("DELETE", "/v1/docs/a", "GET, HEAD, PUT, PATCH"),
-        ("POST", "/v1/docs/a", "GET, HEAD, PUT, PATCH"),
-        ("GET", "/v1/docs/a/changes", "POST"),
-        ("PUT", "/v1/docs", "GET,HEAD"),
-        ("POST", "/v1/cluster", "GET,HEAD"),
-        ("POST", "/livez", "GET,HEAD"),
+        ("DELETE", "/v1/docs/a", "GET, HEAD, PUT, PATCH, OPTIONS"),
+        ("POST", "/v1/docs/a", "GET, HEAD, PUT, PATCH, OPTIONS"),
+        ("GET", "/v1/docs/a/changes", "POST, OPTIONS"),
+        ("PUT", "/v1/docs", "GET, HEAD, OPTIONS"),
+        ("POST", "/v1/cluster", "GET, HEAD, OPTIONS"),
+        ("POST", "/livez", "GET, HEAD, OPTIONS"),
     ];
     for (method, path, allowed) in cases {
         let answer = site.ask(call(method, path, &[], "")).await;
