@@ -30,11 +30,11 @@ const PEER: &str = "/v1/peer";
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, PATCH, POST, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Accept, Author, Authorization, Content-Type, If-Match, If-None-Match, Parents, Prefer",
+    "Accept, Author, Authorization, Content-Type, If-Match, If-None-Match, Parents, Prefer, X-Request-Id",
 );
 const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Accept-Patch, Accept-Post, Allow, Conflicts, Current-Version, ETag, Link, Location, Retry-After, Version, \
-     WWW-Authenticate",
+    "Accept-Patch, Accept-Post, Allow, Conflicts, Content-Location, Current-Version, ETag, Link, Location, \
+     Preference-Applied, Retry-After, Version, WWW-Authenticate, X-Request-Id",
 );
 /// Seconds for which a browser may remember the answer to a preflight.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");

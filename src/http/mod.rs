@@ -1,8 +1,9 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
 //! - `documents`, `bulk`, `list`, `cluster`, `health`: what can be asked
-//! - `target`, `query`, `headers`, `accept`, `body`, `percent`: how it is read
+//! - `target`, `query`, `headers`, `accept`, `prefer`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
+//! - `answer`, `compress`, `request_id`: what holds of every answer
 //! - `access`, `guard`: who may ask
 //! - `serve`, `stall`: connections
 //!
@@ -11,17 +12,21 @@
 
 mod accept;
 mod access;
+mod answer;
 mod body;
 mod bulk;
 mod cluster;
+mod compress;
 mod documents;
 mod guard;
 mod headers;
 mod health;
 mod list;
 mod percent;
+mod prefer;
 mod problem;
 mod query;
+mod request_id;
 mod serve;
 mod stall;
 mod target;
@@ -70,7 +75,7 @@ fn state(status: StatusCode, state: &impl Serialize) -> Result<Response, Problem
     Ok(response)
 }
 
-/// The router itself adds `Allow`.
+/// The router itself adds `Allow`; of `OPTIONS`, see `answer`.
 async fn bad_method(method: Method) -> Problem {
     Problem::new(&BAD_METHOD, format!("{method} does not apply here"))
 }

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -18,12 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 use tracing::{Level, debug, enabled, warn};
 
+use super::answer::answer;
 use super::body::Timed;
-use super::bulk;
 use super::stall::Moving;
+use super::{bulk, request_id};
 use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
 
 /// After an accept that failed for want of files or memory, in milliseconds.
@@ -108,11 +107,11 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
         return debug!(%error, "a connection ended before it began");
     }
     let service = service_fn(|request: Request<Incoming>| {
-        let mut router = router.clone();
+        let router = router.clone();
         async move {
             let endless = request.uri().path() == bulk::PATH;
             let request = request.map(|body| Timed::new(body, bounds.body, endless));
-            if enabled!(Level::DEBUG) { logged(router, request).await } else { router.call(request).await }
+            if enabled!(Level::DEBUG) { logged(router, request).await } else { answer(router, request).await }
         }
     });
     // Without a timer hyper has no deadline for heads.
@@ -137,13 +136,12 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
 }
 
 /// One line a request. Queries stay out of it, and so do headers: they may hold secrets.
-async fn logged(mut router: Router, request: Request<Timed>) -> Result<Response, Infallible> {
-    static REQUESTS: AtomicU64 = AtomicU64::new(1);
-    let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
+async fn logged(router: Router, request: Request<Timed>) -> Result<Response, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let start = Instant::now();
-    let answer = router.call(request).await;
-    let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
-    debug!(number, %method, path, status, us = start.elapsed().as_micros(), "request");
-    answer
+    let response = answer(router, request).await?;
+    let id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok());
+    let status = response.status().as_u16();
+    debug!(id, %method, path, status, us = start.elapsed().as_micros(), "request");
+    Ok(response)
 }

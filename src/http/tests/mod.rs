@@ -1,8 +1,10 @@
 //! Every route and every error of docs/rest.md, asked through the guarded router of a node in memory.
 
+mod answers;
 mod bulk;
 mod callers;
 mod documents;
+mod patches;
 mod refusals;
 mod resources;
 mod serve;
@@ -15,7 +17,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tower::ServiceExt;
 
 use super::{Access, guard, router};
 use crate::base::Role;
@@ -63,7 +64,7 @@ fn call(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body
 
 impl Site {
     async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let response = super::answer::answer(self.router.clone(), request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }
