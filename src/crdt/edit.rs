@@ -6,6 +6,7 @@ use automerge::transaction::Transactable;
 use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ScalarValue};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::assign::{Editor, signed};
 use super::json::step;
@@ -44,7 +45,7 @@ impl Edit {
 }
 
 /// One typed operation. `path` is a JSON pointer (RFC 6901); positions count Unicode code points.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, ToSchema)]
 #[serde(tag = "op", deny_unknown_fields)]
 pub enum Op {
     #[serde(rename = "put")]

@@ -21,9 +21,9 @@ use crate::base::DocId;
 use crate::crdt::{Edit, parse_ops};
 use crate::node::{Form, Node, Read, Write, Written};
 
-const MERGE_PATCH: &str = "application/merge-patch+json";
-const OPS: &str = "application/vnd.syncline.ops+json";
-const BYTES: &str = "application/octet-stream";
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(super) const OPS: &str = "application/vnd.syncline.ops+json";
+pub(super) const BYTES: &str = "application/octet-stream";
 
 /// What the body of a write is.
 #[derive(Clone, Copy)]
