@@ -70,6 +70,14 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Delete a document everywhere; what others write on it at the same time brings it back
+    Delete {
+        /// Id of the document, as lists/groceries
+        #[arg(value_parser = document)]
+        id: DocId,
+        #[command(flatten)]
+        how: How,
+    },
     /// List documents: a table on a terminal, an id a line elsewhere
     List {
         /// Only ids that begin so
@@ -127,6 +135,10 @@ impl Doc {
                 };
                 Write { method: Method::PATCH, media, id: &id, body, how }.send(&client).await
             }
+            Command::Delete { id, how } => {
+                let write = Write { method: Method::DELETE, media: "", id: &id, body: Vec::new(), how };
+                write.send(&client).await
+            }
             Command::List { prefix, limit } => list(&client, &prefix, limit).await,
         }
     }
@@ -168,7 +180,10 @@ impl Write<'_> {
             None if self.how.force => None,
             None => present(client, &path).await?,
         };
-        let mut request = client.request(self.method, &path).header(header::CONTENT_TYPE, self.media);
+        let mut request = client.request(self.method, &path);
+        if !self.media.is_empty() {
+            request = request.header(header::CONTENT_TYPE, self.media);
+        }
         if let Some(parents) = parents {
             request = request.header("parents", parents);
         }
@@ -191,7 +206,11 @@ async fn present(client: &Client, path: &str) -> Result<Option<String>, Failure>
 
 /// What a write did, for people; the version is what `--parents` and `--at` take.
 fn written(id: &DocId, answer: &Answer) -> String {
-    let verb = if answer.status == StatusCode::CREATED { "created" } else { "wrote" };
+    let verb = match answer.status {
+        StatusCode::CREATED => "created",
+        StatusCode::NO_CONTENT => "deleted",
+        _ => "wrote",
+    };
     let (version, current) = (answer.header("version"), answer.header("current-version"));
     let mut text = format!("{verb} {id}, version {version}\n");
     if !current.is_empty() && current != version {

@@ -47,6 +47,7 @@ kinds! {
     BAD_ORIGIN = FORBIDDEN, "origin-not-allowed", "Pages of that origin may not use this node";
     READ_ONLY = FORBIDDEN, "read-only", "This node is a replica";
     NOT_FOUND = NOT_FOUND, "not-found", "There is no such document";
+    GONE = GONE, "gone", "The document was deleted";
     NO_VERSION = NOT_FOUND, "version-not-found", "The document has no such version here";
     NO_ROUTE = NOT_FOUND, "no-such-resource", "There is nothing at this path";
     NOT_YET = NOT_FOUND, "not-implemented", "This version of Syncline does not have that";
@@ -122,6 +123,7 @@ impl From<NodeError> for Problem {
         let detail = error.to_string();
         match error {
             NodeError::NotFound => Self::new(&NOT_FOUND, detail),
+            NodeError::Gone { version } => Self::new(&GONE, detail).with("version", hashes(&version)),
             NodeError::VersionNotFound => Self::new(&NO_VERSION, detail),
             NodeError::NotYetConverged => Self::new(&NOT_CONVERGED, detail).again(),
             NodeError::PreconditionFailed { current } => {
