@@ -14,9 +14,9 @@ use crate::base::limits::{MAX_AUTHOR_BYTES, VERSION_WAIT_MS};
 use crate::http::accept::AUTOMERGE;
 use crate::http::documents::{BYTES, MERGE_PATCH, OPS};
 use crate::http::problem::{
-    BAD_CHANGE, BAD_ID, BUSY, FAILED, FENCED, FULL, Kind, MEDIA_TYPE, MISSING, NO_VERSION, NOT_ACCEPTABLE,
-    NOT_CONVERGED, NOT_FOUND, NOT_JSON, PRECONDITION, READ_ONLY, REFUSED, STOPPING, STORAGE, TOO_LARGE,
-    TOO_SLOW,
+    BAD_CHANGE, BAD_ID, BUSY, FAILED, FENCED, FULL, GONE, Kind, MEDIA_TYPE, MISSING, NO_VERSION,
+    NOT_ACCEPTABLE, NOT_CONVERGED, NOT_FOUND, NOT_JSON, PRECONDITION, READ_ONLY, REFUSED, STOPPING, STORAGE,
+    TOO_LARGE, TOO_SLOW,
 };
 
 pub(super) const DOCUMENT_PATH: &str = "/v1/docs/{id}";
@@ -37,6 +37,7 @@ pub(super) fn add_to(paths: &mut Paths) {
     read().add_to(paths);
     put().add_to(paths);
     patch().add_to(paths);
+    delete().add_to(paths);
     post_changes().add_to(paths);
 }
 
@@ -72,7 +73,7 @@ fn read() -> Call {
         )
         .answers(StatusCode::OK, answer)
         .answers(StatusCode::NOT_MODIFIED, unmodified)
-        .fails(&[&NOT_FOUND, &NO_VERSION, &NOT_ACCEPTABLE])
+        .fails(&[&NOT_FOUND, &GONE, &NO_VERSION, &NOT_ACCEPTABLE])
 }
 
 fn put() -> Call {
@@ -98,6 +99,19 @@ fn patch() -> Call {
     json_write(call)
 }
 
+fn delete() -> Call {
+    let deleted = Answer::new(Body::new("Deleted, and on disk"))
+        .header("Version", version(), "The one version that this deletion made")
+        .header("Current-Version", version(), "The heads after it, with what others wrote");
+    guarded(call(HttpMethod::Delete, DOCUMENT_PATH, "deleteDocument", "Deletes a document on all nodes"))
+        .text(
+            "What others write at the same time brings it back, whole; with `Parents`, so does what came since \
+             that version. A later write builds on what was there.",
+        )
+        .answers(StatusCode::NO_CONTENT, deleted)
+        .fails(&[&NOT_FOUND, &GONE])
+}
+
 fn post_changes() -> Call {
     let body =
         Body::new("Change chunks one after another, or a saved document").opaque(AUTOMERGE).opaque(BYTES);
@@ -108,33 +122,33 @@ fn post_changes() -> Call {
              not apply, and are refused.",
         )
         .body(body)
-        .fails(&[&MISSING, &BAD_CHANGE]);
+        .fails(&[&MISSING, &BAD_CHANGE])
+        .fails(&OF_A_WRITE);
     write(call)
 }
 
-/// A write of JSON, with all that may guard it.
 fn json_write(call: Call) -> Call {
+    write(guarded(call).fails(&[&NOT_JSON, &REFUSED]))
+}
+
+/// With all that may guard a write and say who makes it.
+fn guarded(call: Call) -> Call {
     let wait = format!(
         "`wait=N`: seconds to wait for a version in `Parents` that is not here yet, at most {}",
         VERSION_WAIT_MS / 1_000
     );
-    let call = call
-        .header(
-            "Parents",
-            text(),
-            "The `Version` that the caller read and writes at; empty: it saw no document. Unknown here: the \
+    call.header(
+        "Parents",
+        text(),
+        "The `Version` that the caller read and writes at; empty: it saw no document. Unknown here: the \
              node waits for it, then 503",
-        )
-        .header("If-Match", text(), "Tags of versions, or `*`: 412 where the document has another")
-        .header("If-None-Match", text(), "`*`: 412 where the document exists; or tags that it must not have")
-        .header("Prefer", text(), &wait)
-        .header(
-            "Author",
-            text().max_length(Some(MAX_AUTHOR_BYTES)),
-            "Who writes: UTF-8, kept with the change",
-        )
-        .fails(&[&NOT_JSON, &REFUSED, &PRECONDITION, &NOT_CONVERGED]);
-    write(call)
+    )
+    .header("If-Match", text(), "Tags of versions, or `*`: 412 where the document has another")
+    .header("If-None-Match", text(), "`*`: 412 where the document exists; or tags that it must not have")
+    .header("Prefer", text(), &wait)
+    .header("Author", text().max_length(Some(MAX_AUTHOR_BYTES)), "Who writes: UTF-8, kept with the change")
+    .fails(&[&PRECONDITION, &NOT_CONVERGED])
+    .fails(&OF_A_WRITE)
 }
 
 fn write(call: Call) -> Call {
@@ -144,7 +158,6 @@ fn write(call: Call) -> Call {
             written("The document was made, and is on disk").header("Location", text(), "Its path"),
         )
         .fails(&OF_A_BODY)
-        .fails(&OF_A_WRITE)
 }
 
 fn written(text: &'static str) -> Answer {

@@ -3,6 +3,7 @@
 //! Each resource is described in a file of its own, in the words of `call` and `shape`. The types that are
 //! answered give their own shapes. A test asks the router whether all of it is told, and nothing else.
 
+mod bulk;
 mod call;
 mod cluster;
 mod description;
@@ -55,6 +56,7 @@ pub(super) async fn answer() -> Response {
 fn description() -> OpenApi {
     let mut paths = Paths::new();
     documents::add_to(&mut paths);
+    bulk::add_to(&mut paths);
     list::add_to(&mut paths);
     cluster::add_to(&mut paths);
     health::add_to(&mut paths);

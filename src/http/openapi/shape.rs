@@ -103,6 +103,7 @@ fn problem() -> ObjectBuilder {
     .property("masters", array(text()).description(Some("`read-only`: base URLs of the masters known here")))
     .property("missing", array(text()).description(Some("`missing-dependencies`: the hashes that are missing")))
     .property("current", array(text()).description(Some("`precondition-failed`: the version here")))
+    .property("version", array(text()).description(Some("`gone`: the version that deletes it")))
     .property("limit", integer(0).description(Some("`too-large`: bytes that a body may have")))
     .property("pointer", text().description(Some("`refused`: a JSON pointer to what is refused")))
     .property("change", text().description(Some("`change-refused`: the hash of that change")))

@@ -105,6 +105,43 @@ async fn patches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deletions() {
+    let (site, mut tape) = (site(), Tape::new("deletions"));
+    let delete = ("DELETE", "/v1/docs/a");
+    tape.ask(&site, "Never there", delete, &[], "").await.ok(404);
+    let made = site.put("/v1/docs/a", r#"{"a":1}"#).await.ok(201);
+    tape.ask(&site, "Guarded, and it does not hold", delete, &[("if-none-match", "*")], "").await.ok(412);
+    let guarded = ("if-match", made.header("etag"));
+    tape.ask(&site, "Guarded, and it holds", delete, &[guarded], "").await.ok(204);
+    tape.ask(&site, "Gone", ("GET", "/v1/docs/a"), &[], "").await.ok(410);
+    tape.ask(&site, "Gone already", delete, &[], "").await.ok(410);
+    tape.ask(&site, "Written again", ("PUT", "/v1/docs/a"), &[JSON], r#"{"b":1}"#).await.ok(201);
+    tape.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk() {
+    let (site, mut tape) = (site(), Tape::new("bulk"));
+    let post = ("POST", "/v1/bulk");
+    let kind = ("content-type", "application/x-ndjson");
+    let lines = concat!(
+        r#"{"id": "a", "put": {"n": {"$counter": 1}}}"#,
+        "\n",
+        r#"{"id": "a", "ops": [{"op": "increment", "path": "/n", "by": 1}]}"#,
+        "\n",
+        r#"{"id": "b", "patch": {"x": 1}, "author": "Ann"}"#,
+        "\n\n",
+        r#"{"id": "", "put": {}}"#,
+        "\nno JSON\n",
+    );
+    tape.ask(&site, "A line each", post, &[kind], lines).await.ok(200);
+    tape.ask(&site, "Another type", post, &[JSON], "{}").await.ok(415);
+    tape.ask(&site, "Guarded", post, &[kind, ("if-match", "*")], "").await.ok(400);
+    tape.ask(&site, "Another method", ("GET", "/v1/bulk"), &[], "").await.ok(405);
+    tape.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn raw_changes() {
     let (site, other, mut tape) = (site(), super::site(), Tape::new("raw-changes"));
     other.put("/v1/docs/a", r#"{"a": 1}"#).await.ok(201);
