@@ -7,6 +7,7 @@ use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ScalarValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::assign::{Editor, signed};
 use super::json::step;
@@ -56,7 +57,7 @@ impl Edit {
 }
 
 /// One typed operation. `path` is a JSON pointer (RFC 6901); positions count Unicode code points.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, ToSchema)]
 #[serde(tag = "op", deny_unknown_fields)]
 pub enum Op {
     #[serde(rename = "put")]

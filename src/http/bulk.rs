@@ -31,7 +31,7 @@ use crate::node::{Begun, Condition, Node, NodeError, Write, Written};
 
 pub(super) const PATH: &str = "/v1/bulk";
 
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// Answers are handed on once they are so many bytes, or nothing more is to be done at the moment.
 const ANSWER_BYTES: usize = 16 << 10;

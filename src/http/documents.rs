@@ -22,15 +22,15 @@ use crate::base::DocId;
 use crate::crdt::{Edit, parse_json_patch, parse_ops};
 use crate::node::{Form, Node, NodeError, Read, Write, Written};
 
-const MERGE_PATCH: &str = "application/merge-patch+json";
-const JSON_PATCH: &str = "application/json-patch+json";
-const OPS: &str = "application/vnd.syncline.ops+json";
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(super) const JSON_PATCH: &str = "application/json-patch+json";
+pub(super) const OPS: &str = "application/vnd.syncline.ops+json";
 /// What `PATCH` takes, and what `POST`.
 const PATCHES: HeaderValue = HeaderValue::from_static(
     "application/merge-patch+json, application/json-patch+json, application/vnd.syncline.ops+json",
 );
 const POSTS: HeaderValue = HeaderValue::from_static(AUTOMERGE);
-const BYTES: &str = "application/octet-stream";
+pub(super) const BYTES: &str = "application/octet-stream";
 
 /// What the body of a write is.
 #[derive(Clone, Copy)]

@@ -23,6 +23,8 @@ use tower::{Layer, Service};
 use super::access::{Access, Right};
 use super::headers::{bad, one};
 use super::health;
+use super::openapi;
+use super::page;
 use super::problem::{BAD_HOST, BAD_ORIGIN, NO_RIGHT, NO_TOKEN, Problem};
 
 /// Where links between nodes are taken.
@@ -166,6 +168,8 @@ fn check_token(access: &Access, request: &Request) -> Result<(), Problem> {
 fn right(method: &Method, path: &str) -> Option<Right> {
     match path {
         health::LIVE | health::READY => None,
+        // Every node of this version says the same there.
+        openapi::PATH | page::PATH => None,
         PEER => Some(Right::Peer),
         _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => Some(Right::Read),
         _ => Some(Right::Write),
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_but_health_needs_a_right() {
+    fn every_path_but_health_and_the_description_needs_a_right() {
         let cases = [
             (Method::GET, "/v1/docs/a", Some(Right::Read)),
             (Method::HEAD, "/v1/cluster", Some(Right::Read)),
@@ -275,6 +279,9 @@ mod tests {
             (Method::GET, "/v1/peer", Some(Right::Peer)),
             (Method::GET, "/livez", None),
             (Method::GET, "/readyz", None),
+            (Method::GET, "/openapi.json", None),
+            (Method::GET, "/openapi.json/", Some(Right::Read)),
+            (Method::GET, "/docs", None),
         ];
         for (method, path, wanted) in cases {
             assert_eq!(right(&method, path), wanted, "{method} {path}");

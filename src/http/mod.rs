@@ -5,6 +5,7 @@
 //! - `problem`: every answer that is no success
 //! - `answer`, `compress`, `request_id`: what holds of every answer
 //! - `access`, `guard`: who may ask
+//! - `openapi`, `page`: the description of all of it, for programs and for people
 //! - `serve`, `stall`: connections
 //!
 //! [`router`] answers, [`guard`] stands before it and before whatever else the node serves, [`serve`] runs both
@@ -22,6 +23,8 @@ mod guard;
 mod headers;
 mod health;
 mod list;
+mod openapi;
+mod page;
 mod percent;
 mod prefer;
 mod problem;
@@ -60,6 +63,8 @@ pub fn router(node: Node) -> Router {
         .route("/v1/cluster", get(cluster::answer))
         .route(health::LIVE, get(health::live))
         .route(health::READY, get(health::ready))
+        .route(openapi::PATH, get(openapi::answer))
+        .route(page::PATH, get(page::answer))
         .method_not_allowed_fallback(bad_method)
         .fallback(nothing_here)
         .with_state(node)

@@ -16,9 +16,9 @@ use crate::node::NodeError;
 /// What all answers of one `type` share.
 #[derive(Debug)]
 pub(super) struct Kind {
-    status: StatusCode,
-    name: &'static str,
-    title: &'static str,
+    pub status: StatusCode,
+    pub name: &'static str,
+    pub title: &'static str,
 }
 
 /// One answer that is no success.
@@ -34,7 +34,6 @@ macro_rules! kinds {
     ($($kind:ident = $status:ident, $name:literal, $title:literal;)*) => {
         $(pub(super) static $kind: Kind = Kind { status: StatusCode::$status, name: $name, title: $title };)*
 
-        #[cfg(test)]
         pub(super) static KINDS: &[&Kind] = &[$(&$kind),*];
     };
 }
@@ -75,6 +74,13 @@ kinds! {
 /// Seconds after which a client may ask again.
 const RETRY: HeaderValue = HeaderValue::from_static("1");
 
+impl Kind {
+    /// What `type` says.
+    pub fn urn(&self) -> String {
+        format!("urn:syncline:problem:{}", self.name)
+    }
+}
+
 impl Problem {
     pub fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), members: Vec::new(), headers: Vec::new() }
@@ -106,9 +112,9 @@ impl Problem {
 
     /// The JSON object that tells it.
     pub fn body(self) -> Value {
-        let Kind { status, name, title } = self.kind;
+        let Kind { status, title, .. } = self.kind;
         let mut body = Map::new();
-        body.insert("type".into(), format!("urn:syncline:problem:{name}").into());
+        body.insert("type".into(), self.kind.urn().into());
         body.insert("title".into(), (*title).into());
         body.insert("status".into(), status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
