@@ -38,8 +38,8 @@ pub(super) fn is_deleted(doc: &Automerge, heads: &[ChangeHash]) -> bool {
     !heads.is_empty() && heads.iter().all(deletes)
 }
 
-/// The change that deletes a version. Its actor is the writer's and that version's: the writer's own sequence of
-/// changes may have gone on elsewhere since, and who deletes a version twice makes the same change.
+/// The change that deletes a version. Its actor is the writer's and that version's, since the writer's own
+/// sequence of changes may have gone on elsewhere since.
 pub(super) fn delete(
     doc: &Automerge,
     writer: &ActorId,

@@ -352,9 +352,14 @@ impl Document {
         };
         let hash = change.hash();
         let new = !self.has(&Hash(hash.0));
-        if let Outcome::Clash | Outcome::Broken(_) = clash::apply(&mut self.doc, vec![change.clone()]) {
-            self.broken = true;
-            return Err(EditError::Failed { reason: "Automerge does not take a deletion".into() });
+        match clash::apply(&mut self.doc, vec![change.clone()]) {
+            Outcome::Applied => {}
+            // This writer has deleted that version before, at another time: it is deleted.
+            Outcome::Clash => return self.edited(Vec::new(), None, &base),
+            Outcome::Broken(reason) => {
+                self.broken = true;
+                return Err(EditError::Failed { reason });
+            }
         }
         let changes = if new { vec![opaque(&change)] } else { Vec::new() };
         Ok(Edited { changes, version: Heads::from_slice(&[Hash(hash.0)]) })
