@@ -4,6 +4,7 @@
 //! - `document`, `clash`, `admit`, `wellformed`, `derive`: a materialised document, and what may become part of it
 //! - `edit`, `assign`, `difference`: what writers ask for, as operations on an open transaction
 //! - `json`, `typed`, `tree`, `render`: JSON in and out
+//! - `history`, `conflicts`: what a document has been through, and holds beside what it shows
 
 mod admit;
 #[cfg(test)]
@@ -12,10 +13,12 @@ mod assign;
 mod change;
 mod chunk;
 mod clash;
+mod conflicts;
 mod derive;
 mod difference;
 mod document;
 mod edit;
+mod history;
 mod json;
 mod render;
 #[cfg(test)]
@@ -26,6 +29,8 @@ mod wellformed;
 
 pub use admit::AdmitError;
 pub use change::{BadChange, heads_after, verify};
+pub use conflicts::{Conflicts, Field, LeftOut, Rival, Why};
 pub use document::{Document, Edited, LoadError, Rendered, VersionNotFound};
 pub use edit::{Edit, EditError, Op, parse_ops};
+pub use history::{History, Maker, Past};
 pub use json::{JsonError, parse_json};

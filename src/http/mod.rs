@@ -1,6 +1,6 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
-//! - `documents`, `list`, `cluster`, `health`: what can be asked
+//! - `documents`, `past`, `list`, `cluster`, `health`: what can be asked
 //! - `target`, `query`, `headers`, `accept`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
 //! - `access`, `guard`: who may ask
@@ -18,6 +18,7 @@ mod guard;
 mod headers;
 mod health;
 mod list;
+mod past;
 mod percent;
 mod problem;
 mod query;
@@ -40,6 +41,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{any, get};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use self::problem::{BAD_METHOD, FAILED, NO_ROUTE, Problem};
 use crate::node::Node;
@@ -66,6 +68,11 @@ fn state(status: StatusCode, state: &impl Serialize) -> Result<Response, Problem
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(accept::JSON));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// JSON that a document has been rendered to, as part of an answer.
+fn raw(json: &[u8]) -> Result<&RawValue, Problem> {
+    serde_json::from_slice(json).map_err(|error| Problem::new(&FAILED, error.to_string()))
 }
 
 /// The router itself adds `Allow`.

@@ -50,7 +50,6 @@ kinds! {
     NOT_FOUND = NOT_FOUND, "not-found", "There is no such document";
     NO_VERSION = NOT_FOUND, "version-not-found", "The document has no such version here";
     NO_ROUTE = NOT_FOUND, "no-such-resource", "There is nothing at this path";
-    NOT_YET = NOT_FOUND, "not-implemented", "This version of Syncline does not have that";
     BAD_METHOD = METHOD_NOT_ALLOWED, "method-not-allowed", "That method does not apply here";
     NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "There is no such representation";
     TOO_SLOW = REQUEST_TIMEOUT, "too-slow", "The body took too long";

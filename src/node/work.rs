@@ -176,7 +176,7 @@ impl Node {
     }
 
     /// Waits until what was seen of a document in `epoch` is on disk.
-    async fn settle(&self, cell: &Cell, epoch: u64) -> Result<(), NodeError> {
+    pub(super) async fn settle(&self, cell: &Cell, epoch: u64) -> Result<(), NodeError> {
         if cell.has_uncommitted() {
             let (answer, settled) = oneshot::channel();
             self.0.inputs.send(Input::Barrier(answer)).await.map_err(|_| NodeError::Stopping)?;
