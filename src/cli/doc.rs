@@ -97,6 +97,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Delete a document everywhere; what others write on it at the same time brings it back
+    Delete {
+        /// Id of the document, as lists/groceries
+        #[arg(value_parser = document)]
+        id: DocId,
+        #[command(flatten)]
+        how: How,
+    },
     /// List documents: a table on a terminal, an id a line elsewhere
     List {
         /// Only ids that begin so
@@ -157,6 +165,10 @@ impl Doc {
                 };
                 Write { method: Method::PATCH, media, id: &id, body, how }.send(&client).await
             }
+            Command::Delete { id, how } => {
+                let write = Write { method: Method::DELETE, media: "", id: &id, body: Vec::new(), how };
+                write.send(&client).await
+            }
             Command::History { id, limit, json } => past::history(&client, &id, limit, json).await,
             Command::Conflicts { id, at, json } => past::conflicts(&client, &id, at.as_deref(), json).await,
             Command::List { prefix, limit, values } => list(&client, &prefix, limit, values).await,
@@ -200,7 +212,10 @@ impl Write<'_> {
             None if self.how.force => None,
             None => present(client, &path).await?,
         };
-        let mut request = client.request(self.method, &path).header(header::CONTENT_TYPE, self.media);
+        let mut request = client.request(self.method, &path);
+        if !self.media.is_empty() {
+            request = request.header(header::CONTENT_TYPE, self.media);
+        }
         if let Some(parents) = parents {
             request = request.header("parents", parents);
         }
@@ -223,7 +238,11 @@ async fn present(client: &Client, path: &str) -> Result<Option<String>, Failure>
 
 /// What a write did, for people; the version is what `--parents` and `--at` take.
 fn written(id: &DocId, answer: &Answer) -> String {
-    let verb = if answer.status == StatusCode::CREATED { "created" } else { "wrote" };
+    let verb = match answer.status {
+        StatusCode::CREATED => "created",
+        StatusCode::NO_CONTENT => "deleted",
+        _ => "wrote",
+    };
     let (version, current) = (answer.header("version"), answer.header("current-version"));
     let mut text = format!("{verb} {id}, version {version}\n");
     if !current.is_empty() && current != version {

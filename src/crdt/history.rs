@@ -6,10 +6,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Deserialize;
 
 use super::change::guarded;
-use super::derive;
 use super::document::{Document, VersionNotFound};
 use super::json::step;
 use super::typed::time_text;
+use super::{deletion, derive};
 use crate::base::limits::{HISTORY_OPS, HISTORY_POINTERS, HISTORY_TEXT_BYTES};
 use crate::base::{Hash, Origin};
 
@@ -35,6 +35,8 @@ pub struct Past {
     pub more: bool,
     /// Made alike by every master, and so by nobody.
     pub derived: bool,
+    /// It deletes the document.
+    pub deleted: bool,
 }
 
 /// Who made a change, and when, as it says itself.
@@ -94,6 +96,7 @@ impl Document {
             touched: Vec::new(),
             more: true,
             derived: false,
+            deleted: meta.max_op < meta.start_op && deletion::is_marked(meta.message.as_deref()),
         };
         if past.operations <= HISTORY_OPS {
             // It was read before it was taken; yet a fault of Automerge's must cost no more than this line.
@@ -124,8 +127,9 @@ impl Maker {
 
     fn new(actor: &ActorId, author: Option<&[u8]>, message: Option<&str>, time: i64) -> Self {
         let ours = message.and_then(|message| serde_json::from_str::<Ours>(message).ok());
+        let ours = ours.filter(|ours| ours.author.is_some() || ours.deleted);
         let (author, message) = match (ours, author) {
-            (Some(Ours { author }), _) => (Some(author), None),
+            (Some(Ours { author, .. }), _) => (author, None),
             (None, author) => {
                 (author.map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect()), message)
             }
@@ -144,7 +148,9 @@ impl Maker {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ours {
-    author: String,
+    author: Option<String>,
+    #[serde(default)]
+    deleted: bool,
 }
 
 fn cut(mut text: String) -> String {
@@ -157,18 +163,17 @@ fn cut(mut text: String) -> String {
 }
 
 /// Whose actor it is, if it is one of ours. Automerge puts a mark and a number in front for changes at an old
-/// version; where changes are left out, `Document::writer` adds a number at the end.
+/// version; `Document::writer` adds a number at the end where changes are left out, and a deletion adds a hash.
 fn origin(actor: &ActorId) -> Option<Origin> {
     const OLD_VERSION: [u8; 4] = [0x13, 0xb2, 0x23, 0x09];
-    let mut bytes = actor.to_bytes();
-    if bytes.len() > 20 {
-        let number = bytes.strip_prefix(&OLD_VERSION)?;
+    let bytes = actor.to_bytes();
+    let bare = bytes.strip_prefix(&OLD_VERSION).filter(|rest| rest.len() > 16).and_then(|number| {
         // LEB128: the last byte of a number is the first below 128.
         let last = number.iter().position(|byte| *byte < 0x80)?;
-        bytes = number.get(last + 1..)?;
-    }
-    let (own, rest) = bytes.split_first_chunk::<16>()?;
-    matches!(rest.len(), 0 | 4).then(|| Origin::from_bytes(*own))
+        number.get(last + 1..)
+    });
+    let (own, rest) = bare.unwrap_or(bytes).split_first_chunk::<16>()?;
+    matches!(rest.len(), 0 | 4 | 8).then(|| Origin::from_bytes(*own))
 }
 
 fn places(metas: &[ChangeMetadata<'_>]) -> Vec<(Place, usize)> {
@@ -356,6 +361,18 @@ mod tests {
         let spent = ActorId::from([[7; 16].as_slice(), &[0, 0, 0, 2]].concat());
         assert_eq!(origin(&spent), Some(Origin::from_bytes([7; 16])));
         assert_eq!(origin(&ActorId::from([7; 17])), None);
+    }
+
+    #[test]
+    fn a_deletion_is_told_as_such() {
+        let mut document = new(7);
+        patch(&mut document, json!({"a": 1}), "Ann", 1);
+        document.edit(&Edit::Delete, None, Some("Bob"), 2_000, None).unwrap();
+        let rows = all(&document);
+        assert_eq!([rows[0].deleted, rows[1].deleted], [true, false]);
+        assert_eq!((rows[0].maker.author.as_deref(), rows[0].operations), (Some("Bob"), 0));
+        assert_eq!(rows[0].maker.origin, Some(Origin::from_bytes([7; 16])));
+        assert_eq!((rows[0].touched.len(), rows[0].more, &rows[0].maker.message), (0, false, &None));
     }
 
     #[test]

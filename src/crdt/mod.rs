@@ -1,7 +1,7 @@
 //! Changes and heads, materialisation, edits, JSON ⇄ Automerge. No I/O, no clock.
 //!
 //! - `change`, `chunk`: one opaque change, and what can be told of it without a document
-//! - `document`, `clash`, `admit`, `wellformed`, `derive`: a materialised document, and what may become part of it
+//! - `document`, `clash`, `admit`, `wellformed`, `derive`, `deletion`: a materialised document, and what may become part of it
 //! - `edit`, `assign`, `difference`: what writers ask for, as operations on an open transaction
 //! - `json`, `typed`, `tree`, `render`: JSON in and out
 //! - `history`, `conflicts`: what a document has been through, and holds beside what it shows
@@ -14,6 +14,7 @@ mod change;
 mod chunk;
 mod clash;
 mod conflicts;
+mod deletion;
 mod derive;
 mod difference;
 mod document;
@@ -30,6 +31,7 @@ mod wellformed;
 pub use admit::AdmitError;
 pub use change::{BadChange, heads_after, verify};
 pub use conflicts::{Conflicts, Field, LeftOut, Rival, Why};
+pub use deletion::is_deletion;
 pub use document::{Document, Edited, LoadError, Rendered, VersionNotFound};
 pub use edit::{Edit, EditError, Op, parse_ops};
 pub use history::{History, Maker, Past};

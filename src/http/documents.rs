@@ -8,7 +8,7 @@ use axum::http::header::{
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::accept::{self, AUTOMERGE, JSON};
@@ -47,7 +47,8 @@ pub(super) async fn answer(State(node): State<Node>, request: Request) -> Result
             let payload = patch_payload(&parts.headers)?;
             write(&node, &doc, payload, &parts, body).await
         }
-        (Part::Whole, _) => Err(bad_method("GET, HEAD, PUT, PATCH")),
+        (Part::Whole, &Method::DELETE) => delete(&node, &doc, &parts).await,
+        (Part::Whole, _) => Err(bad_method("GET, HEAD, PUT, PATCH, DELETE")),
         (Part::Changes, &Method::GET | &Method::HEAD) => past::changes(&node, &doc, &parts).await,
         (Part::Changes, &Method::POST) => admit(&node, &doc, &parts, body).await,
         (Part::Changes, _) => Err(bad_method("GET, HEAD, POST")),
@@ -86,6 +87,22 @@ async fn read(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Probl
         headers.insert(CONFLICTS, reading.conflicts.into());
     }
     Ok(response)
+}
+
+/// Deletes what is here, or the version that `Parents` names.
+async fn delete(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Problem> {
+    Query::of(&parts.uri)?.end()?;
+    let write = Write {
+        edit: Edit::Delete,
+        parents: headers::parents(&parts.headers)?,
+        condition: headers::condition(&parts.headers)?,
+        author: headers::author(&parts.headers)?,
+        must_exist: true,
+        wait: headers::wait(&parts.headers),
+    };
+    let Written { version, current, .. } = node.write(doc, write).await?;
+    let headers = [(VERSION, headers::version(&version)), (CURRENT_VERSION, headers::version(&current))];
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
 }
 
 async fn write(

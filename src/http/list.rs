@@ -94,7 +94,7 @@ async fn with_values(node: &Node, listed: Vec<Listed>) -> Result<Valued, Problem
             }
             // One damaged document does not keep the others from being read.
             Err(NodeError::Fenced { .. }) => valued.rows.push((row, None)),
-            Err(NodeError::NotFound) => {}
+            Err(NodeError::NotFound | NodeError::Gone { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         if bytes >= LIST_VALUE_BYTES && listed.peek().is_some() {

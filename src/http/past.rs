@@ -44,6 +44,8 @@ struct Row {
     more: bool,
     #[serde(skip_serializing_if = "is_false")]
     derived: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    deleted: bool,
 }
 
 #[derive(Serialize)]
@@ -157,7 +159,7 @@ fn conflict(field: &Field) -> Result<Conflict<'_>, Problem> {
 }
 
 fn row(past: Past) -> Row {
-    let Past { hash, parents, maker, operations, touched, more, derived } = past;
+    let Past { hash, parents, maker, operations, touched, more, derived, deleted } = past;
     let place = |origin: Origin| Place { id: origin.node.to_string(), incarnation: origin.incarnation };
     Row {
         version: hash.to_string(),
@@ -170,6 +172,7 @@ fn row(past: Past) -> Row {
         what: touched,
         more,
         derived,
+        deleted,
     }
 }
 

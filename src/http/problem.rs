@@ -48,6 +48,7 @@ kinds! {
     BAD_ORIGIN = FORBIDDEN, "origin-not-allowed", "Pages of that origin may not use this node";
     READ_ONLY = FORBIDDEN, "read-only", "This node is a replica";
     NOT_FOUND = NOT_FOUND, "not-found", "There is no such document";
+    GONE = GONE, "gone", "The document was deleted";
     NO_VERSION = NOT_FOUND, "version-not-found", "The document has no such version here";
     NO_ROUTE = NOT_FOUND, "no-such-resource", "There is nothing at this path";
     BAD_METHOD = METHOD_NOT_ALLOWED, "method-not-allowed", "That method does not apply here";
@@ -115,6 +116,7 @@ impl From<NodeError> for Problem {
         let detail = error.to_string();
         match error {
             NodeError::NotFound => Self::new(&NOT_FOUND, detail),
+            NodeError::Gone { version } => Self::new(&GONE, detail).with("version", hashes(&version)),
             NodeError::VersionNotFound => Self::new(&NO_VERSION, detail),
             NodeError::NotYetConverged => Self::new(&NOT_CONVERGED, detail).again(),
             NodeError::PreconditionFailed { current } => {

@@ -120,7 +120,7 @@ impl Node {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(doc, _)| doc.clone());
-        let listed = rows.into_iter().filter(|(_, record)| !record.deleted && !record.heads.is_empty());
+        let listed = rows.into_iter().filter(|(_, record)| !record.is_absent());
         let listed = listed.map(|(doc, record)| Listed {
             doc,
             heads: record.heads,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::documents::{Freshness, heavily};
+use super::work::absent;
 use super::{Node, NodeError};
 use crate::base::{DocId, Hash, Heads};
 use crate::crdt::{Conflicts, Document, History, VersionNotFound};
@@ -21,7 +22,8 @@ impl Node {
         limit: usize,
         before: Option<Hash>,
     ) -> Result<History, NodeError> {
-        let mut history = self.inspect(doc, |document| document.history(limit, before.as_ref())).await?;
+        let look = |document: &Document| Ok(document.history(limit, before.as_ref())?);
+        let mut history = self.inspect(doc, look).await?;
         // Any 16 bytes may be an actor of somebody else's.
         let view = self.cluster().await?;
         let vector = view.nodes.into_iter().next().map(|this| this.vector).unwrap_or_default();
@@ -37,7 +39,13 @@ impl Node {
     /// # Errors
     /// As [`Node::read`].
     pub async fn conflicts(&self, doc: &DocId, at: Option<Heads>) -> Result<Conflicts, NodeError> {
-        self.inspect(doc, |document| document.conflicts(at.as_deref())).await
+        let look = |document: &Document| {
+            if at.is_none() && document.is_deleted() {
+                return Err(absent(document));
+            }
+            Ok(document.conflicts(at.as_deref())?)
+        };
+        self.inspect(doc, look).await
     }
 
     /// The raw changes that are shown and that the version `since` has not, and the version that has them.
@@ -54,7 +62,7 @@ impl Node {
     async fn inspect<T>(
         &self,
         doc: &DocId,
-        look: impl FnOnce(&Document) -> Result<T, VersionNotFound>,
+        look: impl FnOnce(&Document) -> Result<T, NodeError>,
     ) -> Result<T, NodeError> {
         let inner = &self.0;
         let cell = inner.documents.cell(doc);
@@ -62,11 +70,17 @@ impl Node {
         let (loaded, epoch) = hold.document(Freshness::Now).await?;
         let document = &loaded.document;
         if document.is_empty() {
-            return Err(NodeError::NotFound);
+            return Err(absent(document));
         }
         let seen = heavily(&inner.documents, || look(document)).await;
         drop(hold);
         self.settle(&cell, epoch).await?;
-        seen.map_err(|VersionNotFound| NodeError::VersionNotFound)
+        seen
+    }
+}
+
+impl From<VersionNotFound> for NodeError {
+    fn from(VersionNotFound: VersionNotFound) -> Self {
+        NodeError::VersionNotFound
     }
 }

@@ -30,8 +30,8 @@ impl Node {
         hold.document(Freshness::Now).await?;
         let heavy = hold.is_heavy();
         let (loaded, epoch) = hold.document(Freshness::Now).await?;
-        if loaded.document.is_empty() {
-            return Err(NodeError::NotFound);
+        if loaded.document.is_empty() || (read.at.is_none() && loaded.document.is_deleted()) {
+            return Err(absent(&loaded.document));
         }
         let plain = read.at.is_none() && read.form == Form::Json;
         let reading = match &loaded.rendered {
@@ -88,7 +88,7 @@ impl Node {
         let cell = inner.documents.cell(doc);
         let mut hold = cell.hold(&inner.documents).await?;
         let (loaded, epoch) = hold.document(Freshness::Now).await?;
-        let created = loaded.document.is_empty();
+        let created = loaded.document.is_absent();
         let edited = heavily(&inner.documents, || loaded.document.admit(&raw)).await?;
         self.submit(&cell, hold, doc, epoch, created, edited).await
     }
@@ -113,20 +113,20 @@ impl Node {
         let heavy = hold.is_heavy() && !write.edit.is_small();
         let (loaded, epoch) = hold.document(freshness).await?;
         let document = &mut loaded.document;
-        let created = document.is_empty();
-        if created && write.must_exist {
-            return Err(NodeError::NotFound);
-        }
+        let created = document.is_absent();
         let here = document.applied_heads();
-        if !write.condition.holds((!created).then_some(&here)) {
-            return Err(NodeError::PreconditionFailed { current: here });
-        }
         let at: Option<&[Hash]> = match &write.parents {
             Some(parents) if *parents == here => None,
             Some(parents) if !parents.iter().all(|hash| document.has(hash)) => return Ok(Attempt::NotYet),
             Some(parents) => Some(parents),
             None => None,
         };
+        if created && write.must_exist {
+            return Err(absent(document));
+        }
+        if !write.condition.holds((!created).then_some(&here)) {
+            return Err(NodeError::PreconditionFailed { current: here });
+        }
         let unix = i64::try_from(inner.clock.unix().0).unwrap_or(0);
         let author = write.author.as_deref().or(Some(inner.shared.name()));
         let edit: &Edit = &write.edit;
@@ -195,6 +195,13 @@ impl Node {
         }
         Err(NodeError::ReadOnly { masters: self.masters() })
     }
+}
+
+pub(super) fn absent(document: &Document) -> NodeError {
+    if document.is_empty() {
+        return NodeError::NotFound;
+    }
+    NodeError::Gone { version: document.applied_heads() }
 }
 
 fn render(document: &Document, read: &Read) -> Result<Reading, NodeError> {

@@ -108,7 +108,7 @@ impl World {
         let left_out = document.left_out().count();
         self.trace.note(self.now, "edit", &[left_out as u64], || {
             let left_out: Vec<_> = document.left_out().collect();
-            format!("node {node}: {doc:?} by {edit:?}, left out: {left_out:?}")
+            format!("node {node}: {doc:?} by {edit:?} at {at:?}, left out: {left_out:?}")
         });
         let Edited { changes, version } =
             edited.map_err(|e| Failure::new("edits", format!("{doc}: {edit:?}, then {instead:?}: {e}")))?;

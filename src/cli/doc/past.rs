@@ -36,6 +36,8 @@ struct Change {
     more: bool,
     #[serde(default)]
     derived: bool,
+    #[serde(default)]
+    deleted: bool,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +81,7 @@ fn history_table(changes: &[Change]) -> String {
         ("VERSION", Align::Left),
     ];
     let row = |change: &Change| {
-        let mut what = change.what.join(" ");
+        let mut what = if change.deleted { "(deleted)".to_owned() } else { change.what.join(" ") };
         if change.more {
             what.push_str(" …");
         }

@@ -120,6 +120,22 @@ async fn conflicts_tell_every_value_until_a_plain_write_settles_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_document_still_has_its_history() {
+    let site = site();
+    contested(&site).await;
+    let version = site.get("/v1/docs/a").await.header("version").to_owned();
+    site.ask(call("DELETE", "/v1/docs/a", &[("author", "Eve")], "")).await.ok(204);
+    let rows = site.get("/v1/docs/a/history").await.ok(200).json();
+    let row = &rows["changes"][0];
+    assert_eq!((&row["author"], &row["deleted"], &row["what"]), (&json!("Eve"), &json!(true), &json!([])));
+    assert!(rows["changes"][1].get("deleted").is_none());
+    site.get("/v1/docs/a/conflicts").await.problem(410, "gone");
+    let then = site.get(&format!("/v1/docs/a/conflicts?at={}", encode(&version))).await.ok(200);
+    assert_eq!(then.json()["conflicts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(site.get("/v1/docs?include=value").await.ok(200).json(), json!({"documents": []}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_value_that_is_shown_is_kept_by_putting_it_anew() {
     let site = site();
     contested(&site).await;
