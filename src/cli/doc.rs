@@ -1,4 +1,4 @@
-//! `doc`: read, write and list documents of a node.
+//! `doc`: read, write and list documents of a node; export and import are `transfer`.
 
 mod past;
 
@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::client::{Answer, Client, Target};
+use super::client::{Answer, Client, Target, next_page};
 use super::output::{Failure, print, to_terminal};
 use super::table::{Align, table};
+use super::transfer::{Export, Import};
 use crate::base::limits::{LIST_PAGE_MOST, MAX_BODY_BYTES};
 use crate::base::{DocId, DocIdError};
 use crate::http::{document_path, percent_encode};
@@ -117,6 +118,11 @@ enum Command {
         #[arg(long)]
         values: bool,
     },
+    /// Print documents as NDJSON, a line each, with texts and counters marked: what `import` takes
+    Export(Export),
+    /// Write the documents of an export, or any lines that /v1/bulk takes; what is equal is not touched, so it
+    /// may be run again
+    Import(Import),
 }
 
 #[derive(Args)]
@@ -172,6 +178,8 @@ impl Doc {
             Command::History { id, limit, json } => past::history(&client, &id, limit, json).await,
             Command::Conflicts { id, at, json } => past::conflicts(&client, &id, at.as_deref(), json).await,
             Command::List { prefix, limit, values } => list(&client, &prefix, limit, values).await,
+            Command::Export(export) => export.run(&client).await,
+            Command::Import(import) => import.run(&client).await,
         }
     }
 }
@@ -289,7 +297,7 @@ async fn list(client: &Client, prefix: &str, limit: Option<usize>, values: bool)
         let rows = page.documents.iter().take(left);
         print(if values { lines(rows) } else { shown(rows, to_terminal()) })?;
         left -= page.documents.len().min(left);
-        next = following(&answer);
+        next = next_page(&answer);
     }
     Ok(())
 }
@@ -301,11 +309,6 @@ fn lines<'a>(rows: impl Iterator<Item = &'a Row<'a>>) -> String {
     rows.flat_map(line).map(|line| line + "\n").collect()
 }
 
-/// The path of the page that an answer names as the next.
-fn following(answer: &Answer) -> Option<String> {
-    answer.headers.get_all(header::LINK).iter().find_map(|link| next_page(link.to_str().ok()?))
-}
-
 fn shown<'a>(rows: impl Iterator<Item = &'a Row<'a>>, for_people: bool) -> String {
     if !for_people {
         return rows.map(|row| format!("{}\n", row.id)).collect();
@@ -315,19 +318,6 @@ fn shown<'a>(rows: impl Iterator<Item = &'a Row<'a>>, for_people: bool) -> Strin
     let heads =
         [("ID", Align::Left), ("CHANGES", Align::Right), ("BYTES", Align::Right), ("MODIFIED", Align::Left)];
     table(heads, &cells.collect::<Vec<_>>())
-}
-
-/// The path of `<…>; rel="next"` (RFC 8288), whether or not it names the host.
-fn next_page(link: &str) -> Option<String> {
-    link.split(',').find_map(|one| {
-        let (target, parameters) = one.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
-        let path = match target.split_once("://") {
-            Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
-            None => target,
-        };
-        is_next.then(|| path.to_owned())
-    })
 }
 
 /// A version as the node writes it: a list of quoted strings. Shells eat quotes, so they may be left out.
@@ -369,15 +359,6 @@ mod tests {
         assert_eq!(quoted("ab"), "\"ab\"");
         assert_eq!(quoted("\"ab\", \"cd\""), "\"ab\", \"cd\"");
         assert_eq!(quoted("ab,cd"), "\"ab\", \"cd\"");
-    }
-
-    #[test]
-    fn the_next_page_is_found_among_links() {
-        let next = |link| next_page(link);
-        assert_eq!(next("</v1/docs?after=a>; rel=\"next\""), Some("/v1/docs?after=a".into()));
-        assert_eq!(next("<http://h:1/v1/docs?x>; rel=next"), Some("/v1/docs?x".into()));
-        assert_eq!(next("</a>; rel=\"prev\", </b>; rel=\"next\""), Some("/b".into()));
-        assert_eq!(next("</a>; rel=\"prev\""), None);
     }
 
     #[test]

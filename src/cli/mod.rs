@@ -9,10 +9,12 @@ mod cluster;
 mod demo;
 mod doc;
 mod output;
+mod progress;
 mod scratch;
 mod serve;
 mod signals;
 mod table;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -43,7 +45,7 @@ enum Command {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no such document or version; 4 node not reached.
+Exit codes: 0 done; 1 refused or failed, of an import also one line; 2 wrong usage; 3 no such document or version; 4 node not reached.
 Errors are one line on standard error.";
 
 impl Cli {

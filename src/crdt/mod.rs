@@ -35,4 +35,4 @@ pub use deletion::is_deletion;
 pub use document::{Document, Edited, LoadError, Rendered, VersionNotFound};
 pub use edit::{Edit, EditError, Op, parse_ops};
 pub use history::{History, Maker, Past};
-pub use json::{JsonError, parse_json};
+pub use json::{JsonError, parse_json, parse_json_around};

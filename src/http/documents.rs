@@ -191,7 +191,7 @@ fn patch_payload(headers: &HeaderMap) -> Result<Payload, Problem> {
 }
 
 /// The body's type without its parameters.
-fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return Err(Problem::new(&MEDIA_TYPE, format!("bodies are not taken as {encoding:?}")));
     }
@@ -200,7 +200,7 @@ fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Ok(Some(text.split(';').next().unwrap_or_default().trim()))
 }
 
-fn unsupported(found: &str, header: HeaderName, taken: &'static str) -> Problem {
+pub(super) fn unsupported(found: &str, header: HeaderName, taken: &'static str) -> Problem {
     let advice = if found.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         "; curl sends that type with -d unless told -H 'Content-Type: …'"
     } else {
@@ -210,7 +210,7 @@ fn unsupported(found: &str, header: HeaderName, taken: &'static str) -> Problem 
         .header(header, HeaderValue::from_static(taken))
 }
 
-fn object(value: Value) -> Result<Value, Problem> {
+pub(super) fn object(value: Value) -> Result<Value, Problem> {
     if value.is_object() { Ok(value) } else { Err(refused("", "a document is a JSON object")) }
 }
 

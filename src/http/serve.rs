@@ -22,6 +22,7 @@ use tower::Service;
 use tracing::{Level, debug, enabled, warn};
 
 use super::body::Timed;
+use super::bulk;
 use super::stall::Moving;
 use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
 
@@ -109,7 +110,8 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
     let service = service_fn(|request: Request<Incoming>| {
         let mut router = router.clone();
         async move {
-            let request = request.map(|body| Timed::new(body, bounds.body));
+            let endless = request.uri().path() == bulk::PATH;
+            let request = request.map(|body| Timed::new(body, bounds.body, endless));
             if enabled!(Level::DEBUG) { logged(router, request).await } else { router.call(request).await }
         }
     });

@@ -26,6 +26,7 @@ pub use api::{
 };
 pub use engine::{Committed, Dice, Engine, EngineConfig, OpenError, Output, Touched, read_log};
 pub use link::{Link, LinkEnd};
+pub use work::Begun;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

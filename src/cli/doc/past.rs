@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{following, quoted};
+use super::quoted;
 use crate::base::DocId;
 use crate::base::limits::HISTORY_PAGE_MOST;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, next_page};
 use crate::cli::output::{Failure, print};
 use crate::cli::table::{Align, table};
 use crate::http::{document_path, percent_encode};
@@ -66,7 +66,7 @@ pub(super) async fn history(
             history_table(&changes.map_err(foreign)?)
         })?;
         left -= page.changes.len().min(left);
-        next = following(&answer);
+        next = next_page(&answer);
     }
     Ok(())
 }
