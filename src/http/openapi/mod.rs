@@ -10,6 +10,7 @@ mod description;
 mod documents;
 mod health;
 mod list;
+mod past;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ pub(super) async fn answer() -> Response {
 fn description() -> OpenApi {
     let mut paths = Paths::new();
     documents::add_to(&mut paths);
+    past::add_to(&mut paths);
     bulk::add_to(&mut paths);
     list::add_to(&mut paths);
     cluster::add_to(&mut paths);
@@ -64,6 +66,7 @@ fn description() -> OpenApi {
     description::add_to(&mut paths);
     let mut components = shape::add_to(ComponentsBuilder::new());
     components = list::shapes(components);
+    components = past::shapes(components);
     components = cluster::shapes(components);
     components = health::shapes(components);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(

@@ -26,7 +26,7 @@ async fn options_tells_what_every_route_takes() {
     let site = site();
     let cases = [
         ("/v1/docs/a", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
-        ("/v1/docs/a/changes", "POST, OPTIONS"),
+        ("/v1/docs/a/changes", "GET, HEAD, POST, OPTIONS"),
         ("/v1/docs", "GET, HEAD, OPTIONS"),
         ("/v1/cluster", "GET, HEAD, OPTIONS"),
         ("/livez", "GET, HEAD, OPTIONS"),

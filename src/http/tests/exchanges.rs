@@ -116,6 +116,29 @@ async fn patches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn past() {
+    let (site, mut tape) = (site(), Tape::new("past"));
+    tape.ask(&site, "Of nothing", ("GET", "/v1/docs/a/history"), &[], "").await.ok(404);
+    let first = site.put("/v1/docs/a", r#"{"a":1}"#).await.ok(201);
+    let ann = [MERGE, ("author", "Ann")];
+    site.ask(super::call("PATCH", "/v1/docs/a", &ann, r#"{"a":2}"#)).await.ok(200);
+    tape.ask(&site, "Who did what", ("GET", "/v1/docs/a/history?limit=1"), &[], "").await.ok(200);
+    tape.ask(&site, "A list with values", ("GET", "/v1/docs?include=value"), &[], "").await.ok(200);
+    tape.ask(&site, "No conflicts", ("GET", "/v1/docs/a/conflicts"), &[], "").await.ok(200);
+    let parents = [JSON, ("parents", first.header("version")), ("author", "Bob")];
+    site.ask(super::call("PUT", "/v1/docs/a", &parents, r#"{"a":3}"#)).await.ok(200);
+    // Which of the two is shown is for their hashes to say.
+    let conflicts = site.get("/v1/docs/a/conflicts").await.ok(200).json();
+    assert_eq!(conflicts["conflicts"][0]["values"].as_array().map(Vec::len), Some(2));
+    let since = format!("/v1/docs/a/changes?since={}", first.header("version").trim_matches('"'));
+    tape.ask(&site, "Raw changes", ("GET", &since), &[], "").await.ok(200);
+    let never = format!("/v1/docs/a/changes?since={}", UNKNOWN.trim_matches('"'));
+    tape.ask(&site, "Since what is not here", ("GET", &never), &[], "").await.ok(404);
+    tape.ask(&site, "Another method", ("PUT", "/v1/docs/a/history"), &[], "").await.ok(405);
+    tape.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deletions() {
     let (site, mut tape) = (site(), Tape::new("deletions"));
     let delete = ("DELETE", "/v1/docs/a");
