@@ -36,7 +36,9 @@ done
 echo '{"title": "Groceries", "items": [], "note": {"$text": "by Saturday"}, "views": {"$counter": 0}}' |
     "$syncline" doc put lists/groceries --node "$url" >/dev/null
 
+hooks=$PWD/tests
 cd "$folder"
+export PYTHONPATH="$hooks" PYTHONDONTWRITEBYTECODE=1 SCHEMATHESIS_HOOKS=schemathesis_hooks
 "$python" -m schemathesis.cli run "$url/openapi.json" --seed 1 --max-examples 40 --no-color --warnings off \
     --phases examples,coverage,fuzzing --suppress-health-check all --request-timeout 30 \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \

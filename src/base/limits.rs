@@ -113,6 +113,28 @@ pub const VERSION_WAIT_MS: u64 = 5_000;
 pub const LIST_PAGE: usize = 100;
 pub const LIST_PAGE_MOST: usize = 10_000;
 
+/// Changes on one page of a history: the default, and the most.
+pub const HISTORY_PAGE: usize = 50;
+pub const HISTORY_PAGE_MOST: usize = 1_000;
+
+/// Operations of one change that are looked through for what it touched. Of a larger change a history does not tell it.
+pub const HISTORY_OPS: u64 = 10_000;
+
+/// JSON pointers that a history tells of one change; past it, that there are more.
+pub const HISTORY_POINTERS: usize = 20;
+
+/// Bytes of an author or a message in a history, and of all pointers of one change. A longer text is cut; of the pointers it tells that there are more.
+pub const HISTORY_TEXT_BYTES: usize = 4 << 10;
+
+/// Conflicting fields that are told at once, and changes that are left out. Past it, that there are more: settle these first.
+pub const CONFLICTS_MOST: usize = 1_000;
+
+/// Bytes of conflicting values, in JSON, after which no further field is told.
+pub const CONFLICTS_BYTES: usize = 1 << 20;
+
+/// Bytes of documents, in JSON, after which a page of a list with values ends.
+pub const LIST_VALUE_BYTES: usize = 4 << 20;
+
 /// Lines of one bulk request that are written and whose answers are not on their way: enough for a commit under way and the next. Past it no more of the body is read.
 pub const BULK_LINES: usize = 512;
 

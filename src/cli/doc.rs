@@ -1,12 +1,15 @@
 //! `doc`: read, write and list documents of a node; export and import are `transfer`.
 
+mod past;
+
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use axum::http::{Method, StatusCode, header};
 use clap::{Args, Subcommand};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::client::{Answer, Client, Target, next_page};
 use super::output::{Failure, print, to_terminal};
@@ -71,6 +74,30 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Show who changed a document and when, newest first: a table
+    History {
+        /// Id of the document, as lists/groceries
+        #[arg(value_parser = document)]
+        id: DocId,
+        /// At most so many changes
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// A line of JSON for each change, as the node tells it
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the fields that have more than one value, with who wrote each
+    Conflicts {
+        /// Id of the document, as lists/groceries
+        #[arg(value_parser = document)]
+        id: DocId,
+        /// At a past version
+        #[arg(long, value_name = "VERSION")]
+        at: Option<String>,
+        /// JSON, as the node tells it
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete a document everywhere; what others write on it at the same time brings it back
     Delete {
         /// Id of the document, as lists/groceries
@@ -87,6 +114,9 @@ enum Command {
         /// At most so many
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
+        /// Print each document too: a line of JSON for each, with its id, version and value
+        #[arg(long)]
+        values: bool,
     },
     /// Print documents as NDJSON, a line each, with texts and counters marked: what `import` takes
     Export(Export),
@@ -145,7 +175,9 @@ impl Doc {
                 let write = Write { method: Method::DELETE, media: "", id: &id, body: Vec::new(), how };
                 write.send(&client).await
             }
-            Command::List { prefix, limit } => list(&client, &prefix, limit).await,
+            Command::History { id, limit, json } => past::history(&client, &id, limit, json).await,
+            Command::Conflicts { id, at, json } => past::conflicts(&client, &id, at.as_deref(), json).await,
+            Command::List { prefix, limit, values } => list(&client, &prefix, limit, values).await,
             Command::Export(export) => export.run(&client).await,
             Command::Import(import) => import.run(&client).await,
         }
@@ -229,34 +261,55 @@ fn written(id: &DocId, answer: &Answer) -> String {
 
 /// One page of a list, as far as it is shown.
 #[derive(Deserialize)]
-struct Page {
-    documents: Vec<Row>,
+struct Page<'a> {
+    #[serde(borrow)]
+    documents: Vec<Row<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct Row<'a> {
     id: String,
     changes: u64,
     bytes: u64,
     modified: String,
+    version: Vec<String>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
 }
 
-async fn list(client: &Client, prefix: &str, limit: Option<usize>) -> Result<(), Failure> {
+/// A line of a list with values.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a str,
+    version: &'a [String],
+    value: Option<&'a RawValue>,
+}
+
+async fn list(client: &Client, prefix: &str, limit: Option<usize>, values: bool) -> Result<(), Failure> {
     let mut left = limit.unwrap_or(usize::MAX);
     let page = left.min(LIST_PAGE_MOST);
-    let mut next = Some(format!("/v1/docs?prefix={}&limit={page}", percent_encode(prefix)));
+    let include = if values { "&include=value" } else { "" };
+    let mut next = Some(format!("/v1/docs?prefix={}&limit={page}{include}", percent_encode(prefix)));
     while let Some(target) = next.filter(|_| left > 0) {
         let answer = client.get(&target).await?;
-        let page: Page = answer.json()?;
+        let page: Page<'_> = answer.json()?;
         // Printed page by page: neither the list nor the wait for its beginning grows with it.
-        print(shown(page.documents.iter().take(left), to_terminal()))?;
+        let rows = page.documents.iter().take(left);
+        print(if values { lines(rows) } else { shown(rows, to_terminal()) })?;
         left -= page.documents.len().min(left);
         next = next_page(&answer);
     }
     Ok(())
 }
 
-fn shown<'a>(rows: impl Iterator<Item = &'a Row>, for_people: bool) -> String {
+fn lines<'a>(rows: impl Iterator<Item = &'a Row<'a>>) -> String {
+    let line =
+        |row: &Row<'_>| serde_json::to_string(&Line { id: &row.id, version: &row.version, value: row.value });
+    // Strings and JSON into memory: it cannot fail.
+    rows.flat_map(line).map(|line| line + "\n").collect()
+}
+
+fn shown<'a>(rows: impl Iterator<Item = &'a Row<'a>>, for_people: bool) -> String {
     if !for_people {
         return rows.map(|row| format!("{}\n", row.id)).collect();
     }
@@ -309,8 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_with_values_is_a_line_of_json_each() {
+        let row = r#"{"id": "a", "changes": 1, "bytes": 2, "modified": "", "version": ["ab"], "value": {"n": 1.0}}"#;
+        let page = format!(r#"{{"documents": [{row}]}}"#);
+        let page: Page<'_> = serde_json::from_str(&page).unwrap();
+        let line = "{\"id\":\"a\",\"version\":[\"ab\"],\"value\":{\"n\": 1.0}}\n";
+        assert_eq!(lines(page.documents.iter()), line);
+    }
+
+    #[test]
     fn a_list_is_a_table_for_people_and_ids_for_programs() {
-        let row = |id: &str, changes| Row { id: id.into(), changes, bytes: 80, modified: "today".into() };
+        let row = |id: &str, changes| Row {
+            id: id.into(),
+            changes,
+            bytes: 80,
+            modified: "today".into(),
+            version: vec!["ab".into()],
+            value: None,
+        };
         let rows = [row("a", 1), row("lists/groceries", 120)];
         assert_eq!(shown(rows.iter(), false), "a\nlists/groceries\n");
         assert_eq!(

@@ -69,7 +69,7 @@ pub(super) fn delete(
     Some(change.into())
 }
 
-fn is_marked(message: Option<&str>) -> bool {
+pub(super) fn is_marked(message: Option<&str>) -> bool {
     let parsed = message.and_then(|message| serde_json::from_str::<serde_json::Value>(message).ok());
     parsed.is_some_and(|message| message.get("deleted") == Some(&serde_json::Value::Bool(true)))
 }

@@ -62,6 +62,17 @@ pub(super) fn derive(
     Some(Derived { change: change.into(), object: ObjectId::Id(OpId(start_op, actor)) })
 }
 
+/// Was this change made by [`derive`]?
+pub(super) fn is_derived(id: &DocId, change: &ExpandedChange) -> bool {
+    let [Op { action, obj, key: Key::Map(key), .. }] = change.operations.as_slice() else { return false };
+    let kind = match action {
+        OpType::Make(kind) => Kind::Object(*kind),
+        OpType::Put(ScalarValue::Counter(_)) => Kind::Counter,
+        _ => return false,
+    };
+    change.seq == 1 && change.actor_id == actor(id, obj, key, kind)
+}
+
 /// Is `hash` an ancestor of `heads`, or one of them? Both are in the document.
 pub(super) fn is_within(doc: &Automerge, hash: &ChangeHash, heads: &[ChangeHash]) -> bool {
     heads.contains(hash) || doc.get_changes_meta(heads).iter().all(|meta| meta.hash != *hash)

@@ -129,6 +129,10 @@ impl Document {
         BASE_BYTES + OP_BYTES * usize::try_from(self.doc.stats().num_ops).unwrap_or(usize::MAX / OP_BYTES)
     }
 
+    pub(super) fn id(&self) -> &DocId {
+        &self.id
+    }
+
     pub(super) fn actor(&self) -> &ActorId {
         &self.actor
     }
@@ -203,7 +207,20 @@ impl Document {
         }
     }
 
-    fn known(&self, at: Option<&[Hash]>) -> Result<Option<Vec<ChangeHash>>, VersionNotFound> {
+    /// The changes that are shown and that a version has not, causes first, as concatenated chunks; all where
+    /// none is named.
+    ///
+    /// # Errors
+    /// When there is no such version here.
+    pub fn changes_since(&self, since: Option<&[Hash]>) -> Result<Bytes, VersionNotFound> {
+        let since = self.known(since)?.unwrap_or_default();
+        let changes = self.doc.get_changes(&since);
+        let mut bytes = Vec::with_capacity(changes.iter().map(|change| change.raw_bytes().len()).sum());
+        changes.iter().for_each(|change| bytes.extend_from_slice(change.raw_bytes()));
+        Ok(bytes.into())
+    }
+
+    pub(super) fn known(&self, at: Option<&[Hash]>) -> Result<Option<Vec<ChangeHash>>, VersionNotFound> {
         let Some(at) = at else { return Ok(None) };
         if at.iter().all(|hash| self.has(hash)) { Ok(Some(native(at))) } else { Err(VersionNotFound) }
     }

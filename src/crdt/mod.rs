@@ -4,6 +4,7 @@
 //! - `document`, `clash`, `admit`, `wellformed`, `derive`, `deletion`: a materialised document, and what may become part of it
 //! - `edit`, `json_patch`, `assign`, `difference`: what writers ask for, as operations on an open transaction
 //! - `json`, `typed`, `tree`, `render`: JSON in and out
+//! - `history`, `conflicts`: what a document has been through, and holds beside what it shows
 
 mod admit;
 #[cfg(test)]
@@ -12,11 +13,13 @@ mod assign;
 mod change;
 mod chunk;
 mod clash;
+mod conflicts;
 mod deletion;
 mod derive;
 mod difference;
 mod document;
 mod edit;
+mod history;
 mod json;
 mod json_patch;
 mod render;
@@ -28,8 +31,10 @@ mod wellformed;
 
 pub use admit::AdmitError;
 pub use change::{BadChange, heads_after, verify};
+pub use conflicts::{Conflicts, Field, LeftOut, Rival, Why};
 pub use deletion::is_deletion;
 pub use document::{Document, Edited, LoadError, Rendered, VersionNotFound};
 pub use edit::{Edit, EditError, Op, parse_ops};
+pub use history::{History, Maker, Past};
 pub use json::{JsonError, parse_json, parse_json_around};
 pub use json_patch::{PatchOp, parse_json_patch};

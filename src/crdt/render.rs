@@ -1,6 +1,6 @@
 //! A document as JSON.
 
-use automerge::{Automerge, ChangeHash, ObjType, ROOT};
+use automerge::{Automerge, ChangeHash, ObjId, ObjType, ROOT, Value};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -14,6 +14,16 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 pub(super) fn json(doc: &Automerge, at: Option<&[ChangeHash]>, typed: bool) -> (Bytes, usize) {
     let tree = Tree::read(doc, &ROOT, ObjType::Map, at);
     (Writer { out: Vec::with_capacity(64 * tree.objects.len()), typed }.write(&tree).into(), tree.conflicts)
+}
+
+/// As [`json`], typed, of one value; `id` is that of the object where it is one.
+pub(super) fn value(doc: &Automerge, id: &ObjId, value: &Value<'_>, at: Option<&[ChangeHash]>) -> Bytes {
+    let mut writer = Writer { out: Vec::new(), typed: true };
+    match value {
+        Value::Object(kind) => return writer.write(&Tree::read(doc, id, *kind, at)).into(),
+        Value::Scalar(scalar) => writer.scalar(&Node::shown(&scalar.clone().into_owned().into(), true)),
+    }
+    writer.out.into()
 }
 
 struct Writer {

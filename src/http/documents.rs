@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::accept::{self, AUTOMERGE, JSON};
 use super::body;
 use super::headers::{self, ACCEPT_PATCH, ACCEPT_POST, AUTHOR, CONFLICTS, CURRENT_VERSION, PARENTS, VERSION};
+use super::past;
 use super::prefer::{self, PREFERENCE_APPLIED, Preferences, Wanted};
-use super::problem::{BAD_METHOD, MEDIA_TYPE, NOT_YET, Problem, refused};
-use super::query::{self, Query};
+use super::problem::{BAD_METHOD, MEDIA_TYPE, Problem, refused};
+use super::query::Query;
 use super::target::{self, Part, Target};
 use crate::base::DocId;
 use crate::crdt::{Edit, parse_json_patch, parse_ops};
@@ -56,25 +57,20 @@ pub(super) async fn answer(State(node): State<Node>, request: Request) -> Result
         }
         (Part::Whole, &Method::DELETE) => delete(&node, &doc, &parts).await,
         (Part::Whole, _) => Err(bad_method("GET, HEAD, PUT, PATCH, DELETE").header(ACCEPT_PATCH, PATCHES)),
+        (Part::Changes, &Method::GET | &Method::HEAD) => past::changes(&node, &doc, &parts).await,
         (Part::Changes, &Method::POST) => admit(&node, &doc, &parts, body).await,
-        (Part::Changes, _) => Err(bad_method("POST").header(ACCEPT_POST, POSTS)),
-        (Part::History | Part::Conflicts, _) => {
-            Err(Problem::new(&NOT_YET, "histories and lists of conflicts are not there yet"))
-        }
+        (Part::Changes, _) => Err(bad_method("GET, HEAD, POST").header(ACCEPT_POST, POSTS)),
+        (Part::History, &Method::GET | &Method::HEAD) => past::history(&node, &doc, &parts).await,
+        (Part::History, _) => Err(bad_method("GET, HEAD")),
+        (Part::Conflicts, &Method::GET | &Method::HEAD) => past::conflicts(&node, &doc, &parts).await,
+        (Part::Conflicts, _) => Err(bad_method("GET, HEAD")),
     }
 }
 
 async fn read(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Problem> {
     let mut query = Query::of(&parts.uri)?;
     let typed = query.take_flag("typed")?;
-    let at = match query.take("at") {
-        None => None,
-        Some(text) => match headers::parse_version(&text) {
-            Ok(heads) if heads.is_empty() => return Err(query::bad("at", "names no version")),
-            Ok(heads) => Some(heads),
-            Err(why) => return Err(query::bad("at", &why)),
-        },
-    };
+    let at = query.take_version("at")?;
     query.end()?;
     let form = accept::form(&parts.headers, typed)?;
     let reading = node.read(doc, Read { at, form }).await?;

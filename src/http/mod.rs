@@ -1,6 +1,6 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
-//! - `documents`, `bulk`, `list`, `cluster`, `health`: what can be asked
+//! - `documents`, `past`, `bulk`, `list`, `cluster`, `health`: what can be asked
 //! - `target`, `query`, `headers`, `accept`, `prefer`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
 //! - `answer`, `compress`, `request_id`: what holds of every answer
@@ -25,6 +25,7 @@ mod health;
 mod list;
 mod openapi;
 mod page;
+mod past;
 mod percent;
 mod prefer;
 mod problem;
@@ -49,6 +50,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use self::problem::{BAD_METHOD, FAILED, NO_ROUTE, Problem};
 use crate::node::Node;
@@ -78,6 +80,11 @@ fn state(status: StatusCode, state: &impl Serialize) -> Result<Response, Problem
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(accept::JSON));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// JSON that a document has been rendered to, as part of an answer.
+fn raw(json: &[u8]) -> Result<&RawValue, Problem> {
+    serde_json::from_slice(json).map_err(|error| Problem::new(&FAILED, error.to_string()))
 }
 
 /// The router itself adds `Allow`; of `OPTIONS`, see `answer`.

@@ -3,8 +3,10 @@
 
 use axum::http::Uri;
 
+use super::headers;
 use super::percent::decode;
 use super::problem::{MALFORMED, Problem};
+use crate::base::Heads;
 
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -36,6 +38,23 @@ impl Query {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(bad(name, "is true or false")),
+        }
+    }
+
+    /// `limit`: how many on a page.
+    pub fn take_limit(&mut self, default: usize, most: usize) -> Result<usize, Problem> {
+        let Some(text) = self.take("limit") else { return Ok(default) };
+        let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+        limit.ok_or_else(|| bad("limit", &format!("is a number from 1 to {most}")))
+    }
+
+    /// A version that names at least one change.
+    pub fn take_version(&mut self, name: &str) -> Result<Option<Heads>, Problem> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        match headers::parse_version(&text) {
+            Ok(heads) if heads.is_empty() => Err(bad(name, "names no version")),
+            Ok(heads) => Ok(Some(heads)),
+            Err(why) => Err(bad(name, &why)),
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! - `engine`, `absorb`, `ring`: what a commit is made of, without threads
 //! - `committer`: the one thread that commits
-//! - `documents`, `work`: documents in memory, reads and writes
+//! - `documents`, `work`, `past`: documents in memory, reads and writes, what has been
 //! - `link`: connections to other nodes
 //! - `shared`, `view`: how the node and the cluster stand
 
@@ -14,6 +14,7 @@ mod committer;
 mod documents;
 mod engine;
 mod link;
+mod past;
 mod ring;
 mod shared;
 mod view;

@@ -214,7 +214,7 @@ impl Node {
     }
 
     /// Waits until what was seen of a document in `epoch` is on disk.
-    async fn settle(&self, cell: &Cell, epoch: u64) -> Result<(), NodeError> {
+    pub(super) async fn settle(&self, cell: &Cell, epoch: u64) -> Result<(), NodeError> {
         if let Some(on_disk) = self.barrier(cell).await? {
             on_disk.await.unwrap_or(Err(NodeError::Stopping))?;
         }
@@ -247,7 +247,7 @@ impl Node {
     }
 }
 
-fn absent(document: &Document) -> NodeError {
+pub(super) fn absent(document: &Document) -> NodeError {
     if document.is_empty() {
         return NodeError::NotFound;
     }

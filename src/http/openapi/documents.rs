@@ -8,15 +8,16 @@ use utoipa::openapi::path::HttpMethod;
 use super::DOCUMENTS;
 use super::call::{Answer, Body, Call};
 use super::shape::{
-    self, DOCUMENT, OPERATIONS, WRITTEN, etag, flag, integer, named, operations_example, text, version,
+    self, DOCUMENT, JSON_PATCHES, OPERATIONS, WRITTEN, etag, flag, integer, named, operations_example, text,
+    version,
 };
 use crate::base::limits::{MAX_AUTHOR_BYTES, VERSION_WAIT_MS};
 use crate::http::accept::AUTOMERGE;
-use crate::http::documents::{BYTES, MERGE_PATCH, OPS};
+use crate::http::documents::{BYTES, JSON_PATCH, MERGE_PATCH, OPS};
 use crate::http::problem::{
     BAD_CHANGE, BAD_ID, BUSY, FAILED, FENCED, FULL, GONE, Kind, MEDIA_TYPE, MISSING, NO_VERSION,
     NOT_ACCEPTABLE, NOT_CONVERGED, NOT_FOUND, NOT_JSON, PRECONDITION, READ_ONLY, REFUSED, STOPPING, STORAGE,
-    TOO_LARGE, TOO_SLOW,
+    TEST_FAILED, TOO_LARGE, TOO_SLOW,
 };
 
 pub(super) const DOCUMENT_PATH: &str = "/v1/docs/{id}";
@@ -71,9 +72,10 @@ fn read() -> Call {
             text(),
             "Tags of representations that the caller has: 304 where it is one of them",
         )
+        .header("If-Match", text(), "Tags of the only representations wanted: 412 where it is another")
         .answers(StatusCode::OK, answer)
         .answers(StatusCode::NOT_MODIFIED, unmodified)
-        .fails(&[&NOT_FOUND, &GONE, &NO_VERSION, &NOT_ACCEPTABLE])
+        .fails(&[&NOT_FOUND, &GONE, &NO_VERSION, &NOT_ACCEPTABLE, &PRECONDITION])
 }
 
 fn put() -> Call {
@@ -90,12 +92,15 @@ fn put() -> Call {
 }
 
 fn patch() -> Call {
-    let body = Body::new("A merge patch (RFC 7396), or typed operations")
+    let body = Body::new("A merge patch (RFC 7396), a JSON patch (RFC 6902), or typed operations")
         .of(MERGE_PATCH, named(DOCUMENT), json!({"title": "For Saturday", "note": null}))
+        .of(JSON_PATCH, named(JSON_PATCHES), json!([{"op": "add", "path": "/items/-", "value": "bread"}]))
         .of(OPS, named(OPERATIONS), operations_example());
     let call = call(HttpMethod::Patch, DOCUMENT_PATH, "patchDocument", "Changes parts of a document")
-        .text("`Content-Type` says of which kind the patch is. An absent document is created.")
-        .body(body);
+        .text("`Content-Type` says of which kind the patch is. An absent document is created, but not by a JSON patch: \
+             that answers 404, or 410 where it was deleted.")
+        .body(body)
+        .fails(&[&NOT_FOUND, &GONE, &TEST_FAILED]);
     json_write(call)
 }
 
@@ -134,7 +139,8 @@ fn json_write(call: Call) -> Call {
 /// With all that may guard a write and say who makes it.
 fn guarded(call: Call) -> Call {
     let wait = format!(
-        "`wait=N`: seconds to wait for a version in `Parents` that is not here yet, at most {}",
+        "`wait=N`: seconds to wait for a version in `Parents` that is not here yet, at most {}. \
+         `return=representation`: to be answered the document as it is after the write; `return=minimal`: nothing",
         VERSION_WAIT_MS / 1_000
     );
     call.header(
@@ -152,7 +158,9 @@ fn guarded(call: Call) -> Call {
 }
 
 fn write(call: Call) -> Call {
+    let nothing = Answer::new(Body::new("Written, and on disk: to `Prefer: return=minimal`"));
     call.answers(StatusCode::OK, written("Written, and on disk"))
+        .answers(StatusCode::NO_CONTENT, versions(nothing))
         .answers(
             StatusCode::CREATED,
             written("The document was made, and is on disk").header("Location", text(), "Its path"),
@@ -163,8 +171,18 @@ fn write(call: Call) -> Call {
 fn written(text: &'static str) -> Answer {
     let hash = "6d1e…";
     let example = json!({"created": false, "version": [hash], "current": [hash]});
-    Answer::new(Body::new(text).json(named(WRITTEN), example))
+    let shapes = shape::any_of([named(WRITTEN), named(DOCUMENT)]);
+    versions(Answer::new(Body::new(text).json(shapes, example))).header(
+        "Content-Location",
+        shape::text(),
+        "The document's path, where the body is the document",
+    )
+}
+
+fn versions(answer: Answer) -> Answer {
+    answer
         .header("Version", version(), "The one version that this write made, or the one it started from")
         .header("Current-Version", version(), "The heads after it, with what others wrote")
         .header("ETag", etag(), "Of the JSON after it")
+        .header("Preference-Applied", text(), "Which `return` was followed, where one was")
 }

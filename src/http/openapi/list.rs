@@ -8,9 +8,9 @@ use utoipa::openapi::{KnownFormat, Paths, SchemaFormat};
 
 use super::DOCUMENTS;
 use super::call::{Answer, Body, Call};
-use super::shape::{VERSION, array, integer, named, object, text};
+use super::shape::{DOCUMENT, VERSION, array, integer, named, object, text};
 use crate::base::limits::{LIST_PAGE, LIST_PAGE_MOST};
-use crate::http::problem::{STOPPING, STORAGE};
+use crate::http::problem::{BUSY, STOPPING, STORAGE};
 
 const PAGE: &str = "DocumentList";
 const ROW: &str = "ListedDocument";
@@ -31,11 +31,12 @@ pub(super) fn add_to(paths: &mut Paths) {
         .query("prefix", text(), "Only ids that begin like this, compared by bytes")
         .query("after", text(), "Only ids after this one: `next` of the page before")
         .query("limit", limit, "Documents on a page")
+        .query("include", text().enum_values(Some(["value"])), "`value`: with the documents themselves")
         .answers(
             StatusCode::OK,
             Answer::new(body).header("Link", text(), "`<address>; rel=\"next\"`, where there is more"),
         )
-        .fails(&[&STORAGE, &STOPPING])
+        .fails(&[&STORAGE, &BUSY, &STOPPING])
         .add_to(paths);
 }
 
@@ -50,6 +51,7 @@ pub(super) fn shapes(components: ComponentsBuilder) -> ComponentsBuilder {
         ("created", time().description(Some("When this node first had it")).into()),
         ("modified", time().description(Some("When this node last got a change of it")).into()),
     ]);
+    let row = row.property("value", named(DOCUMENT));
     let page = object([("documents", array(named(ROW)).into())])
         .property("next", text().description(Some("`after` of the next page, where there is more")));
     components.schema(PAGE, page).schema(ROW, row)

@@ -10,6 +10,7 @@ mod description;
 mod documents;
 mod health;
 mod list;
+mod past;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,8 @@ const DESCRIPTION: &str = "Description";
 const ABOUT: &str = "JSON documents on several masters at once, and on trees of replicas, that always converge. \
     A write is answered when it is on disk. A query parameter that a call does not know is refused with 400, \
     and a method that a path does not have with 405 and `Allow`; a path that is not here answers 404 \
-    `no-such-resource`. A node that has tokens wants one with the right `read` or `write`.";
+    `no-such-resource`. `OPTIONS` answers 204 with `Allow` on every path. Every answer bears \
+    `X-Request-Id`: the caller's own where it sends one. A node that has tokens wants one with the right `read` or `write`.";
 
 /// The description as it is served; built once. That it can be written as JSON is seen by a test.
 pub(super) static TEXT: LazyLock<String> =
@@ -56,6 +58,7 @@ pub(super) async fn answer() -> Response {
 fn description() -> OpenApi {
     let mut paths = Paths::new();
     documents::add_to(&mut paths);
+    past::add_to(&mut paths);
     bulk::add_to(&mut paths);
     list::add_to(&mut paths);
     cluster::add_to(&mut paths);
@@ -63,6 +66,7 @@ fn description() -> OpenApi {
     description::add_to(&mut paths);
     let mut components = shape::add_to(ComponentsBuilder::new());
     components = list::shapes(components);
+    components = past::shapes(components);
     components = cluster::shapes(components);
     components = health::shapes(components);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(

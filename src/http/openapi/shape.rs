@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{
-    AllOfBuilder, ArrayBuilder, ComponentsBuilder, ObjectBuilder, Schema, SchemaType, Type,
+    AllOfBuilder, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, ObjectBuilder, Schema, SchemaType, Type,
 };
 use utoipa::openapi::{Ref, RefOr};
 
@@ -14,6 +14,7 @@ use crate::http::problem::KINDS;
 pub(super) const PROBLEM: &str = "Problem";
 pub(super) const DOCUMENT: &str = "Document";
 pub(super) const OPERATIONS: &str = "Operations";
+pub(super) const JSON_PATCHES: &str = "JsonPatch";
 pub(super) const WRITTEN: &str = "Written";
 pub(super) const VERSION: &str = "Version";
 
@@ -61,6 +62,11 @@ pub(super) fn etag() -> ObjectBuilder {
     text().pattern(Some("^\"[^\"]*\"$"))
 }
 
+/// Any of these shapes.
+pub(super) fn any_of<const N: usize>(shapes: [Ref; N]) -> AnyOfBuilder {
+    shapes.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item)
+}
+
 /// A problem of one of these types.
 pub(super) fn problem_of(problem: Ref, types: Vec<String>) -> AllOfBuilder {
     let kind =
@@ -81,6 +87,7 @@ pub(super) fn add_to(components: ComponentsBuilder) -> ComponentsBuilder {
         .schema(PROBLEM, problem())
         .schema(DOCUMENT, document())
         .schema(OPERATIONS, operations())
+        .schema(JSON_PATCHES, json_patch())
         .schema(WRITTEN, written())
         .schema(VERSION, heads())
 }
@@ -97,6 +104,7 @@ fn problem() -> ObjectBuilder {
         "An error (RFC 9457). `type` stays; title and detail may change. The members below are there where the \
          type has them",
     ))
+    .property("request", text().description(Some("The `X-Request-Id` of the answer")))
     .property("header", text().description(Some("`malformed`: the header that cannot be read")))
     .property("parameter", text().description(Some("`malformed`: the query parameter that cannot be read")))
     .property("right", text().description(Some("`no-right`: the right that the token lacks")))
@@ -105,7 +113,7 @@ fn problem() -> ObjectBuilder {
     .property("current", array(text()).description(Some("`precondition-failed`: the version here")))
     .property("version", array(text()).description(Some("`gone`: the version that deletes it")))
     .property("limit", integer(0).description(Some("`too-large`: bytes that a body may have")))
-    .property("pointer", text().description(Some("`refused`: a JSON pointer to what is refused")))
+    .property("pointer", text().description(Some("`refused`, `test-failed`: a JSON pointer to it")))
     .property("change", text().description(Some("`change-refused`: the hash of that change")))
 }
 
@@ -148,6 +156,19 @@ fn operations() -> ArrayBuilder {
     array(named(&Op::name())).max_items(Some(MAX_OPS)).description(Some(
         "Typed operations, made in order, all in one change. Positions count Unicode code points",
     ))
+}
+
+fn json_patch() -> ArrayBuilder {
+    let names = ["add", "remove", "replace", "move", "copy", "test"];
+    let operation = object([
+        ("op", text().enum_values(Some(names)).into()),
+        ("path", text().description(Some("A JSON pointer")).into()),
+    ])
+    .property("from", text().description(Some("`move` and `copy`: a JSON pointer")))
+    .property("value", any());
+    array(operation)
+        .max_items(Some(MAX_OPS))
+        .description(Some("A JSON patch (RFC 6902): operations made in order, all in one change, or none"))
 }
 
 /// An example of [`operations`].

@@ -64,13 +64,7 @@ async fn every_route_is_described_and_nothing_else_is() {
     }
     let mut served: BTreeSet<String> =
         routes.into_iter().filter(|path| path != DOCUMENT && path != EMPTY).collect();
-    for part in PARTS {
-        let path = path_of(part);
-        let answer = site.get(&path.replace("{id}", "a")).await;
-        if !String::from_utf8_lossy(&answer.body).contains(&NOT_YET.urn()) {
-            served.insert(path.to_owned());
-        }
-    }
+    served.extend(PARTS.map(|part| path_of(part).to_owned()));
     let described: BTreeSet<String> = calls().into_iter().map(|(path, _)| path).collect();
     assert_eq!(served, described);
 }
@@ -95,7 +89,7 @@ async fn every_method_is_described_and_no_other_is_answered() {
 #[test]
 fn every_type_of_problem_is_described() {
     let paths = described()["paths"].to_string();
-    // What is answered where no call is described.
+    // What is answered where no call is described, or to a line of one.
     let elsewhere = [NO_ROUTE.name, BAD_METHOD.name, NOT_YET.name];
     for kind in KINDS.iter().filter(|kind| !elsewhere.contains(&kind.name)) {
         assert!(paths.contains(&format!("\"{}\"", kind.urn())), "no call answers {}", kind.name);

@@ -16,6 +16,7 @@ use crate::node::{NodeConfig, NodeError};
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 const OPS: (&str, &str) = ("content-type", "application/vnd.syncline.ops+json");
+const JSON_PATCH: (&str, &str) = ("content-type", "application/json-patch+json");
 const UNKNOWN: &str = "\"0000000000000000000000000000000000000000000000000000000000000000\"";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,6 +47,7 @@ async fn reads() {
     site.patch("/v1/docs/b", r#"{"a": 2}"#).await.ok(200);
     let parents = ("parents", seen.header("version"));
     site.ask(super::call("PUT", "/v1/docs/b", &[JSON, parents], r#"{"a": 3}"#)).await.ok(200);
+    tape.ask(&site, "Another than wanted", ("GET", "/v1/docs/b"), &[("if-match", &tag)], "").await.ok(412);
     tape.ask(&site, "Two values of one field", ("HEAD", "/v1/docs/b"), &[], "").await.ok(200);
     tape.end();
 }
@@ -100,7 +102,39 @@ async fn patches() {
         .await
         .ok(422);
     tape.ask(&site, "An unknown operation", patch, &[OPS], r#"[{"op":"jump"}]"#).await.ok(422);
+    let minimal = [MERGE, ("prefer", "return=minimal")];
+    tape.ask(&site, "Answered with nothing", patch, &minimal, r#"{"x":1}"#).await.ok(204);
+    let whole = [MERGE, ("prefer", "return=representation")];
+    tape.ask(&site, "Answered with the document", patch, &whole, r#"{"x":null}"#).await.ok(200);
+    let (test, other) =
+        (r#"[{"op":"test","path":"/n","value":3}]"#, r#"[{"op":"test","path":"/n","value":4}]"#);
+    tape.ask(&site, "A JSON patch", patch, &[JSON_PATCH], test).await.ok(200);
+    tape.ask(&site, "A test that fails", patch, &[JSON_PATCH], other).await.ok(409);
+    tape.ask(&site, "A JSON patch of nothing", ("PATCH", "/v1/docs/none"), &[JSON_PATCH], test).await.ok(404);
     tape.ask(&site, "No type", patch, &[], "{}").await.ok(415);
+    tape.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past() {
+    let (site, mut tape) = (site(), Tape::new("past"));
+    tape.ask(&site, "Of nothing", ("GET", "/v1/docs/a/history"), &[], "").await.ok(404);
+    let first = site.put("/v1/docs/a", r#"{"a":1}"#).await.ok(201);
+    let ann = [MERGE, ("author", "Ann")];
+    site.ask(super::call("PATCH", "/v1/docs/a", &ann, r#"{"a":2}"#)).await.ok(200);
+    tape.ask(&site, "Who did what", ("GET", "/v1/docs/a/history?limit=1"), &[], "").await.ok(200);
+    tape.ask(&site, "A list with values", ("GET", "/v1/docs?include=value"), &[], "").await.ok(200);
+    tape.ask(&site, "No conflicts", ("GET", "/v1/docs/a/conflicts"), &[], "").await.ok(200);
+    let parents = [JSON, ("parents", first.header("version")), ("author", "Bob")];
+    site.ask(super::call("PUT", "/v1/docs/a", &parents, r#"{"a":3}"#)).await.ok(200);
+    // Which of the two is shown is for their hashes to say.
+    let conflicts = site.get("/v1/docs/a/conflicts").await.ok(200).json();
+    assert_eq!(conflicts["conflicts"][0]["values"].as_array().map(Vec::len), Some(2));
+    let since = format!("/v1/docs/a/changes?since={}", first.header("version").trim_matches('"'));
+    tape.ask(&site, "Raw changes", ("GET", &since), &[], "").await.ok(200);
+    let never = format!("/v1/docs/a/changes?since={}", UNKNOWN.trim_matches('"'));
+    tape.ask(&site, "Since what is not here", ("GET", &never), &[], "").await.ok(404);
+    tape.ask(&site, "Another method", ("PUT", "/v1/docs/a/history"), &[], "").await.ok(405);
     tape.end();
 }
 
@@ -181,6 +215,7 @@ async fn resources() {
     tape.ask(&lonely, "Not ready", ("GET", "/readyz"), &[], "").await.ok(503);
     tape.ask(&site, "The description", ("GET", "/openapi.json"), &[], "").await.ok(200);
     tape.ask(&site, "The page that shows it", ("GET", "/docs"), &[], "").await.ok(200);
+    tape.ask(&site, "Which methods", ("OPTIONS", "/v1/docs/a/1"), &[], "").await.ok(204);
     tape.ask(&site, "Nothing", ("GET", "/v1/nothing"), &[], "").await.ok(404);
     tape.end();
 }

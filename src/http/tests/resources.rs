@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{call, config, site, site_with};
 use crate::base::Role;
+use crate::base::limits::LIST_VALUE_BYTES;
 use crate::http::Access;
 use crate::node::NodeConfig;
 
@@ -90,4 +91,34 @@ async fn a_node_is_ready_once_it_has_caught_up() {
     let answer = lonely.get("/readyz").await.ok(503).json();
     assert_eq!(answer["ready"], false);
     assert!(answer["reason"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_with_values_ends_a_page_where_they_are_large() {
+    let site = site();
+    let body = |id: &str| json!({"id": id, "text": "x".repeat(LIST_VALUE_BYTES / 3)});
+    let ids = ["p/a", "p/b", "p/c", "p/d"];
+    for id in ids {
+        site.put(&format!("/v1/docs/{id}"), &body(id).to_string()).await.ok(201);
+    }
+    let mut page = "/v1/docs?prefix=p%2F&include=value".to_owned();
+    let mut sizes = Vec::new();
+    let mut found = Vec::new();
+    loop {
+        let answer = site.get(&page).await.ok(200);
+        let rows = answer.json()["documents"].as_array().expect("rows").clone();
+        sizes.push(rows.len());
+        for row in rows {
+            assert_eq!(row["value"], body(row["id"].as_str().expect("an id")));
+            let read = site.get(&format!("/v1/docs/{}", row["id"].as_str().expect("an id"))).await;
+            assert_eq!(row["etag"], read.header("etag"));
+            found.push(row["id"].clone());
+        }
+        let Some(link) = answer.headers.get("link") else { break };
+        let link = link.to_str().expect("ASCII");
+        page = link[1..].split_once('>').expect("an address").0.to_owned();
+    }
+    assert_eq!((found, sizes), (ids.map(|id| json!(id)).to_vec(), vec![3, 1]));
+    assert!(site.get("/v1/docs").await.json()["documents"][0].get("value").is_none());
+    site.get("/v1/docs?include=all").await.problem(400, "malformed");
 }

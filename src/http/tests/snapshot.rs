@@ -108,7 +108,11 @@ impl Tape {
             let at_a_word = !out.ends_with(|c: char| c.is_ascii_alphanumeric());
             // Of an origin, the last part is shorter.
             let is_hash = hex >= 16 || (hex == 8 && out.ends_with('.'));
-            let taken = if at_a_word && is_hash {
+            let is_request = (12..16).contains(&hex) && rest[hex..].starts_with('-');
+            let taken = if at_a_word && is_request {
+                out.push_str("<request>");
+                hex + 1 + rest[hex + 1..].bytes().take_while(u8::is_ascii_hexdigit).count()
+            } else if at_a_word && is_hash {
                 out.push_str(&self.hash(&rest[..hex]));
                 hex
             } else if let Some(policy) = rest.strip_prefix("sha256-") {
