@@ -1,10 +1,10 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
-//! - `documents`, `list`, `cluster`, `health`: what can be asked
+//! - `documents`, `list`, `cluster`, `health`, `metrics`: what can be asked
 //! - `target`, `query`, `headers`, `accept`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
 //! - `access`, `guard`: who may ask
-//! - `serve`, `stall`: connections
+//! - `serve`, `stall`: connections; `requests`: what is counted of them
 //!
 //! [`router`] answers, [`guard`] stands before it and before whatever else the node serves, [`serve`] runs both
 //! on a listener.
@@ -18,9 +18,12 @@ mod guard;
 mod headers;
 mod health;
 mod list;
+mod metrics;
 mod percent;
 mod problem;
+mod process;
 mod query;
+mod requests;
 mod serve;
 mod stall;
 mod target;
@@ -29,8 +32,10 @@ mod tests;
 
 pub use access::{Access, Right, Rights, Token, TokenFileError, TokenProblem, read_tokens};
 pub use guard::guard;
+pub use metrics::router as metrics;
 pub use percent::encode as percent_encode;
-pub use serve::serve;
+pub use requests::Requests;
+pub use serve::{Bounds, serve};
 pub use target::path as document_path;
 
 use axum::Router;

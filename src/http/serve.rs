@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
+use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -22,24 +22,19 @@ use tower::Service;
 use tracing::{Level, debug, enabled, warn};
 
 use super::body::Timed;
+use super::requests::{Kind, Requests};
 use super::stall::Moving;
 use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
 
 /// After an accept that failed for want of files or memory, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Answers whoever connects, until `stop` is cancelled; then takes nothing new, and returns when the requests
-/// under way are answered. How long that may take is the caller's to say. Upgraded connections are not waited
-/// for: whoever took them ends them.
-///
-/// # Errors
-/// When the listener itself is broken.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    serve_within(listener, router, stop, Bounds::default()).await
-}
+/// The header by which an answer names its request, where it has a name.
+const REQUEST_ID: &str = "x-request-id";
 
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
+/// How long a client may take, and how many there may be. Smaller only in tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
     pub head: Duration,
     pub body: Duration,
     pub stall: Duration,
@@ -57,10 +52,32 @@ impl Default for Bounds {
     }
 }
 
-pub(super) async fn serve_within(
+/// `HEAD,BODY,STALL,CONNECTIONS`: milliseconds, but for the last.
+impl FromStr for Bounds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not HEAD_MS,BODY_MS,STALL_MS,CONNECTIONS");
+        let numbers =
+            text.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>().map_err(|_| wrong())?;
+        let [head, body, stall, connections] = *numbers else { return Err(wrong()) };
+        let connections = usize::try_from(connections).map_err(|_| wrong())?;
+        let [head, body, stall] = [head, body, stall].map(Duration::from_millis);
+        Ok(Self { head, body, stall, connections })
+    }
+}
+
+/// Answers whoever connects, until `stop` is cancelled; then takes nothing new, and returns when the requests
+/// under way are answered. How long that may take is the caller's to say. Upgraded connections are not waited
+/// for: whoever took them ends them.
+///
+/// # Errors
+/// When the listener itself is broken.
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,
+    requests: Arc<Requests>,
     bounds: Bounds,
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(bounds.connections));
@@ -69,10 +86,10 @@ pub(super) async fn serve_within(
         // The semaphore is never closed.
         while let Ok(place) = places.clone().acquire_owned().await {
             let socket = accept(&listener).await?;
-            let (router, stop) = (router.clone(), stop.clone());
+            let (router, stop, requests) = (router.clone(), stop.clone(), requests.clone());
             connections.spawn(async move {
                 let _place = place;
-                connection(socket, router, stop, bounds).await;
+                connection(socket, router, stop, &requests, bounds).await;
             });
         }
         Ok(())
@@ -102,7 +119,14 @@ async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     }
 }
 
-async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, bounds: Bounds) {
+async fn connection(
+    socket: TcpStream,
+    router: Router,
+    stop: CancellationToken,
+    requests: &Requests,
+    bounds: Bounds,
+) {
+    let _open = requests.open();
     if let Err(error) = socket.set_nodelay(true) {
         return debug!(%error, "a connection ended before it began");
     }
@@ -110,7 +134,17 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
         let mut router = router.clone();
         async move {
             let request = request.map(|body| Timed::new(body, bounds.body));
-            if enabled!(Level::DEBUG) { logged(router, request).await } else { router.call(request).await }
+            let kind = Kind::of(request.method(), request.uri().path());
+            let under_way = requests.begin();
+            let start = Instant::now();
+            let answer = if enabled!(Level::DEBUG) {
+                logged(router, request, kind, start).await
+            } else {
+                router.call(request).await
+            };
+            let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
+            under_way.done(kind, status, start.elapsed());
+            answer
         }
     });
     // Without a timer hyper has no deadline for heads.
@@ -130,18 +164,24 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
         }
     };
     if let Err(error) = ended {
+        requests.cut();
         debug!(%error, "a connection was cut");
     }
 }
 
 /// One line a request. Queries stay out of it, and so do headers: they may hold secrets.
-async fn logged(mut router: Router, request: Request<Timed>) -> Result<Response, Infallible> {
-    static REQUESTS: AtomicU64 = AtomicU64::new(1);
-    let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
+async fn logged(
+    mut router: Router,
+    request: Request<Timed>,
+    kind: Kind,
+    start: Instant,
+) -> Result<Response, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let start = Instant::now();
     let answer = router.call(request).await;
-    let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
-    debug!(number, %method, path, status, us = start.elapsed().as_micros(), "request");
+    if let Ok(response) = &answer {
+        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let (status, ms) = (response.status().as_u16(), start.elapsed().as_secs_f64() * 1_000.0);
+        debug!(%method, route = kind.route(), path, status, ms, id, "request");
+    }
     answer
 }

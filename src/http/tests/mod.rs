@@ -2,6 +2,7 @@
 
 mod callers;
 mod documents;
+mod metrics;
 mod refusals;
 mod resources;
 mod serve;
