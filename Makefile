@@ -39,5 +39,7 @@ fix:
 bench: setup
 	$(CARGO) build --release --locked
 	$(CARGO) run --release --locked --quiet -- bench write
+	$(CARGO) run --release --locked --quiet -- bench read
+	$(CARGO) run --release --locked --quiet -- bench bulk
 	$(CARGO) run --release --locked --quiet -- bench ingest
 	$(CARGO) run --release --locked --quiet -- bench converge

@@ -3,7 +3,7 @@
 /// Bytes of a document id. Long enough for paths, short enough that an id in every log entry stays cheap. 422 past it.
 pub const MAX_DOC_ID_BYTES: usize = 512;
 
-/// Bytes of a request body. A document of this size loads in well under a second. 413 past it.
+/// Bytes of a request body, and of a line of a bulk request. A document of this size loads in well under a second. 413 past it.
 pub const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// Levels of nesting in JSON that is written. Automerge's own export recurses, so this also bounds its stack. 422 past it.
@@ -110,13 +110,19 @@ pub const VERSION_WAIT_MS: u64 = 5_000;
 pub const LIST_PAGE: usize = 100;
 pub const LIST_PAGE_MOST: usize = 10_000;
 
+/// Lines of one bulk request that are written and whose answers are not on their way: enough for a commit under way and the next. Past it no more of the body is read.
+pub const BULK_LINES: usize = 512;
+
+/// Bytes of those lines, beyond the first. Past it no more of the body is read.
+pub const BULK_BYTES: usize = 8 << 20;
+
 /// Milliseconds from SIGTERM to exit.
 pub const SHUTDOWN_MS: u64 = 5_000;
 
 /// Bytes of a request's head: the longest id and version fit several times over. It is also what is read from a connection at once. 431 past it.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// Milliseconds for a client to send a request's head, and its whole body.
+/// Milliseconds for a client to send a request's head, and its whole body. Of a bulk request's body: the most between two pieces.
 pub const HEADER_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;
 

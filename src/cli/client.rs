@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::request::Builder;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -43,7 +45,7 @@ pub struct Target {
 /// Requests to one node. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<HttpConnector, Body>,
     node: PeerUrl,
     token: Option<HeaderValue>,
 }
@@ -58,9 +60,12 @@ pub struct Answer {
 
 /// `application/problem+json`, as far as people are told of it.
 #[derive(Deserialize)]
-struct Problem {
+pub struct Problem {
     title: String,
     detail: Option<String>,
+    /// Where in what was sent.
+    #[serde(default)]
+    pointer: String,
     /// Where to write instead.
     #[serde(default)]
     masters: Vec<String>,
@@ -73,6 +78,9 @@ impl fmt::Display for Problem {
         if let Some(detail) = self.detail.as_ref().filter(|detail| !detail.eq_ignore_ascii_case(&self.title))
         {
             write!(f, ": {detail}")?;
+        }
+        if !self.pointer.is_empty() {
+            write!(f, " (at {})", self.pointer)?;
         }
         if self.masters.is_empty() { Ok(()) } else { write!(f, " ({})", self.masters.join(", ")) }
     }
@@ -112,22 +120,43 @@ impl Client {
     /// # Errors
     /// With the code [`UNREACHABLE`] where none came.
     pub async fn send(&self, request: Builder, body: impl Into<Bytes>) -> Result<Answer, Failure> {
-        let request = request.body(Full::new(body.into())).map_err(|e| Failure::usage(e.to_string()))?;
+        let body: Bytes = body.into();
+        let request = request.body(Body::from(body)).map_err(|e| Failure::usage(e.to_string()))?;
         let answer = async {
-            let (head, body) = self.pool.request(request).await.map_err(|e| reason(&e))?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|e| reason(&*e))?;
-            Ok::<_, String>(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+            let response = self.pool.request(request).await.map_err(|e| self.no_answer(&e))?;
+            self.read(response).await
         };
         match timeout(Duration::from_millis(CLIENT_ANSWER_MS), answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(reason)) => {
-                Err(Failure::new(UNREACHABLE, format!("no answer from {}: {reason}", self.node)))
-            }
+            Ok(answer) => answer,
             Err(_) => Err(Failure::new(
                 UNREACHABLE,
                 format!("no answer from {} within {} s", self.node, CLIENT_ANSWER_MS / 1_000),
             )),
         }
+    }
+
+    /// Sends a body of any length, and gives the answer as soon as it begins: the two go on together.
+    ///
+    /// # Errors
+    /// With the code [`UNREACHABLE`] where none came, and as [`Answer::done`].
+    pub async fn open(&self, request: Builder, body: Body) -> Result<Response<Incoming>, Failure> {
+        let request = request.body(body).map_err(|e| Failure::usage(e.to_string()))?;
+        let response = self.pool.request(request).await.map_err(|e| self.no_answer(&e))?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.read(response).await?.failure()),
+        }
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<Answer, Failure> {
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|e| self.no_answer(&*e))?;
+        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+
+    /// That no answer came, or no whole one.
+    pub fn no_answer(&self, error: &(dyn Error + 'static)) -> Failure {
+        Failure::new(UNREACHABLE, format!("no answer from {}: {}", self.node, reason(error)))
     }
 
     /// The answer to a `GET`.
@@ -143,9 +172,10 @@ impl Answer {
     /// # Errors
     /// What the node says, where it did not do what it was asked.
     pub fn done(self) -> Result<Self, Failure> {
-        if self.status.is_success() {
-            return Ok(self);
-        }
+        if self.status.is_success() { Ok(self) } else { Err(self.failure()) }
+    }
+
+    fn failure(&self) -> Failure {
         let code = match self.status {
             StatusCode::NOT_FOUND | StatusCode::GONE => NOT_FOUND,
             _ => REFUSED,
@@ -157,7 +187,7 @@ impl Answer {
                 format!("{} {}", self.status, text.lines().next().unwrap_or_default())
             }
         };
-        Err(Failure::new(code, message.trim_end()))
+        Failure::new(code, message.trim_end())
     }
 
     /// A header's text; empty where it is absent or not ASCII.
@@ -173,6 +203,24 @@ impl Answer {
         serde_json::from_slice(&self.body)
             .map_err(|e| Failure::refused(format!("the answer is not that of a Syncline node: {e}")))
     }
+}
+
+/// The target of the page after this one, where the answer has a link to it (RFC 8288).
+pub fn next_page(answer: &Answer) -> Option<String> {
+    answer.headers.get_all(header::LINK).iter().find_map(|link| next_link(link.to_str().ok()?))
+}
+
+/// The path of `<…>; rel="next"`, whether or not it names the host.
+fn next_link(link: &str) -> Option<String> {
+    link.split(',').find_map(|one| {
+        let (target, parameters) = one.trim().strip_prefix('<')?.split_once('>')?;
+        let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
+        let path = match target.split_once("://") {
+            Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
+            None => target,
+        };
+        is_next.then(|| path.to_owned())
+    })
 }
 
 /// The innermost cause: what wraps it says only where it happened.
@@ -201,6 +249,15 @@ mod tests {
             headers: HeaderMap::new(),
             body: Bytes::from(body.to_owned()),
         }
+    }
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        let next = |link| next_link(link);
+        assert_eq!(next("</v1/docs?after=a>; rel=\"next\""), Some("/v1/docs?after=a".into()));
+        assert_eq!(next("<http://h:1/v1/docs?x>; rel=next"), Some("/v1/docs?x".into()));
+        assert_eq!(next("</a>; rel=\"prev\", </b>; rel=\"next\""), Some("/b".into()));
+        assert_eq!(next("</a>; rel=\"prev\""), None);
     }
 
     #[test]

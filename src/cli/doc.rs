@@ -1,4 +1,4 @@
-//! `doc`: read, write and list documents of a node.
+//! `doc`: read, write and list documents of a node; export and import are `transfer`.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -8,9 +8,10 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Answer, Client, Target};
+use super::client::{Answer, Client, Target, next_page};
 use super::output::{Failure, print, to_terminal};
 use super::table::{Align, table};
+use super::transfer::{Export, Import};
 use crate::base::limits::{LIST_PAGE_MOST, MAX_BODY_BYTES};
 use crate::base::{DocId, DocIdError};
 use crate::http::{document_path, percent_encode};
@@ -70,6 +71,14 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Delete a document everywhere; what others write on it at the same time brings it back
+    Delete {
+        /// Id of the document, as lists/groceries
+        #[arg(value_parser = document)]
+        id: DocId,
+        #[command(flatten)]
+        how: How,
+    },
     /// List documents: a table on a terminal, an id a line elsewhere
     List {
         /// Only ids that begin so
@@ -79,6 +88,11 @@ enum Command {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// Print documents as NDJSON, a line each, with texts and counters marked: what `import` takes
+    Export(Export),
+    /// Write the documents of an export, or any lines that /v1/bulk takes; what is equal is not touched, so it
+    /// may be run again
+    Import(Import),
 }
 
 #[derive(Args)]
@@ -127,7 +141,13 @@ impl Doc {
                 };
                 Write { method: Method::PATCH, media, id: &id, body, how }.send(&client).await
             }
+            Command::Delete { id, how } => {
+                let write = Write { method: Method::DELETE, media: "", id: &id, body: Vec::new(), how };
+                write.send(&client).await
+            }
             Command::List { prefix, limit } => list(&client, &prefix, limit).await,
+            Command::Export(export) => export.run(&client).await,
+            Command::Import(import) => import.run(&client).await,
         }
     }
 }
@@ -168,7 +188,10 @@ impl Write<'_> {
             None if self.how.force => None,
             None => present(client, &path).await?,
         };
-        let mut request = client.request(self.method, &path).header(header::CONTENT_TYPE, self.media);
+        let mut request = client.request(self.method, &path);
+        if !self.media.is_empty() {
+            request = request.header(header::CONTENT_TYPE, self.media);
+        }
         if let Some(parents) = parents {
             request = request.header("parents", parents);
         }
@@ -191,7 +214,11 @@ async fn present(client: &Client, path: &str) -> Result<Option<String>, Failure>
 
 /// What a write did, for people; the version is what `--parents` and `--at` take.
 fn written(id: &DocId, answer: &Answer) -> String {
-    let verb = if answer.status == StatusCode::CREATED { "created" } else { "wrote" };
+    let verb = match answer.status {
+        StatusCode::CREATED => "created",
+        StatusCode::NO_CONTENT => "deleted",
+        _ => "wrote",
+    };
     let (version, current) = (answer.header("version"), answer.header("current-version"));
     let mut text = format!("{verb} {id}, version {version}\n");
     if !current.is_empty() && current != version {
@@ -224,7 +251,7 @@ async fn list(client: &Client, prefix: &str, limit: Option<usize>) -> Result<(),
         // Printed page by page: neither the list nor the wait for its beginning grows with it.
         print(shown(page.documents.iter().take(left), to_terminal()))?;
         left -= page.documents.len().min(left);
-        next = answer.headers.get_all(header::LINK).iter().find_map(|link| next_page(link.to_str().ok()?));
+        next = next_page(&answer);
     }
     Ok(())
 }
@@ -238,19 +265,6 @@ fn shown<'a>(rows: impl Iterator<Item = &'a Row>, for_people: bool) -> String {
     let heads =
         [("ID", Align::Left), ("CHANGES", Align::Right), ("BYTES", Align::Right), ("MODIFIED", Align::Left)];
     table(heads, &cells.collect::<Vec<_>>())
-}
-
-/// The path of `<…>; rel="next"` (RFC 8288), whether or not it names the host.
-fn next_page(link: &str) -> Option<String> {
-    link.split(',').find_map(|one| {
-        let (target, parameters) = one.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
-        let path = match target.split_once("://") {
-            Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
-            None => target,
-        };
-        is_next.then(|| path.to_owned())
-    })
 }
 
 /// A version as the node writes it: a list of quoted strings. Shells eat quotes, so they may be left out.
@@ -292,15 +306,6 @@ mod tests {
         assert_eq!(quoted("ab"), "\"ab\"");
         assert_eq!(quoted("\"ab\", \"cd\""), "\"ab\", \"cd\"");
         assert_eq!(quoted("ab,cd"), "\"ab\", \"cd\"");
-    }
-
-    #[test]
-    fn the_next_page_is_found_among_links() {
-        let next = |link| next_page(link);
-        assert_eq!(next("</v1/docs?after=a>; rel=\"next\""), Some("/v1/docs?after=a".into()));
-        assert_eq!(next("<http://h:1/v1/docs?x>; rel=next"), Some("/v1/docs?x".into()));
-        assert_eq!(next("</a>; rel=\"prev\", </b>; rel=\"next\""), Some("/b".into()));
-        assert_eq!(next("</a>; rel=\"prev\""), None);
     }
 
     #[test]

@@ -11,10 +11,12 @@ mod demo;
 mod doc;
 mod generated;
 mod output;
+mod progress;
 mod scratch;
 mod serve;
 mod signals;
 mod table;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -51,7 +53,7 @@ enum Command {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no such document or version; 4 node not reached.
+Exit codes: 0 done; 1 refused or failed, of an import also one line; 2 wrong usage; 3 no such document or version; 4 node not reached.
 Errors are one line on standard error.";
 
 impl Cli {

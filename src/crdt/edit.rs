@@ -21,6 +21,8 @@ pub enum Edit {
     MergePatch(Value),
     /// In this order; positions and paths refer to what the operations before have made.
     Ops(Vec<Op>),
+    /// Delete the version on which it is made. Concurrent edits bring the document back.
+    Delete,
 }
 
 impl Edit {
@@ -35,6 +37,7 @@ impl Edit {
             _ => true,
         };
         match self {
+            Edit::Delete => true,
             Edit::Put(_) => false,
             Edit::MergePatch(Value::Object(members)) => members.len() <= FEW && members.values().all(short),
             Edit::MergePatch(_) => false,
@@ -172,6 +175,8 @@ pub(super) enum Kind {
 pub(super) fn perform<T: Transactable>(tx: &mut T, edit: &Edit, cx: &mut Context) -> Result<(), EditError> {
     let mut editor = Editor::new(tx, cx);
     match edit {
+        // Made without a transaction: see `deletion`.
+        Edit::Delete => Ok(()),
         Edit::Put(value) => match Node::read(value, 1)? {
             Node::Map(members) => editor.put_root(&members),
             _ => Err(no_object()),

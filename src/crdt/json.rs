@@ -30,7 +30,16 @@ const OUT_OF_RANGE: &str = "a number beyond 64 bits";
 /// # Errors
 /// As told in [`JsonError`].
 pub fn parse_json(text: &[u8]) -> Result<Value, JsonError> {
-    let mut reader = Reader { numbers: Numbers { text, next: 0 }, depth: 0, path: Vec::new(), refusal: None };
+    parse_json_around(text, 0)
+}
+
+/// The same, of a text that stands `levels` around the values that are limited in depth.
+///
+/// # Errors
+/// As told in [`JsonError`].
+pub fn parse_json_around(text: &[u8], levels: usize) -> Result<Value, JsonError> {
+    let numbers = Numbers { text, next: 0 };
+    let mut reader = Reader { numbers, left: MAX_DEPTH + levels, path: Vec::new(), refusal: None };
     let mut parser = serde_json::Deserializer::from_slice(text);
     let read = Seed(&mut reader).deserialize(&mut parser);
     let error = match read.and_then(|value| parser.end().map(|()| value)) {
@@ -56,8 +65,8 @@ pub(super) fn step(key: &str) -> String {
 
 struct Reader<'a> {
     numbers: Numbers<'a>,
-    /// Objects and lists that are open.
-    depth: usize,
+    /// So many objects and lists may be opened within those that are.
+    left: usize,
     /// After an error: the steps to it, the innermost first.
     path: Vec<String>,
     refusal: Option<String>,
@@ -70,10 +79,10 @@ impl Reader<'_> {
     }
 
     fn open<E: Error>(&mut self) -> Result<(), E> {
-        if self.depth == MAX_DEPTH {
+        let Some(left) = self.left.checked_sub(1) else {
             return Err(self.refuse(format!("nested more than {MAX_DEPTH} levels deep")));
-        }
-        self.depth += 1;
+        };
+        self.left = left;
         Ok(())
     }
 }
@@ -177,7 +186,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 }
             }
         }
-        reader.depth -= 1;
+        reader.left += 1;
         Ok(Value::Array(list))
     }
 
@@ -199,7 +208,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 }
             };
         }
-        reader.depth -= 1;
+        reader.left += 1;
         Ok(Value::Object(map))
     }
 }

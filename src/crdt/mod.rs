@@ -1,7 +1,7 @@
 //! Changes and heads, materialisation, edits, JSON ⇄ Automerge. No I/O, no clock.
 //!
 //! - `change`, `chunk`: one opaque change, and what can be told of it without a document
-//! - `document`, `clash`, `admit`, `wellformed`, `derive`: a materialised document, and what may become part of it
+//! - `document`, `clash`, `admit`, `wellformed`, `derive`, `deletion`: a materialised document, and what may become part of it
 //! - `edit`, `assign`, `difference`: what writers ask for, as operations on an open transaction
 //! - `json`, `typed`, `tree`, `render`: JSON in and out
 
@@ -12,6 +12,7 @@ mod assign;
 mod change;
 mod chunk;
 mod clash;
+mod deletion;
 mod derive;
 mod difference;
 mod document;
@@ -26,6 +27,7 @@ mod wellformed;
 
 pub use admit::AdmitError;
 pub use change::{BadChange, heads_after, verify};
+pub use deletion::is_deletion;
 pub use document::{Document, Edited, LoadError, Rendered, VersionNotFound};
 pub use edit::{Edit, EditError, Op, parse_ops};
-pub use json::{JsonError, parse_json};
+pub use json::{JsonError, parse_json, parse_json_around};

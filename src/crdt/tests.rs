@@ -434,7 +434,7 @@ fn merged(changes: &[Change], batch: usize) -> Option<Document> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn any_order_and_duplication_of_a_set_gives_the_same_document(
@@ -452,5 +452,117 @@ proptest! {
         prop_assert_eq!(value(&straight), value(&other));
         prop_assert_eq!(straight.applied_heads(), other.applied_heads());
         prop_assert_eq!(straight.left_out().collect::<Vec<_>>(), other.left_out().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_two_masters_put_at_once_under_the_same_names_is_all_there(
+        (a, b) in (mine("a"), mine("b")),
+    ) {
+        let (mut one, mut two) = (document(1), document(2));
+        let (from_one, from_two) = (put(&mut one, a.clone()), put(&mut two, b.clone()));
+        one.merge(&from_two.changes);
+        two.merge(&from_one.changes);
+        let both = united(&a, &b);
+        prop_assert_eq!(value(&one), both.clone());
+        prop_assert_eq!(value(&two), both);
+        prop_assert_eq!(one.json(None, false).unwrap().conflicts, 0);
+    }
+}
+
+/// Maps under names that all writers use, counters and texts too, and scalars under names of one's own.
+fn mine(own: &'static str) -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        (0..3_u8, any::<i32>()).prop_map(move |(n, value)| (format!("{own}{n}"), json!(value))),
+        (0..3_u8, -9..9_i64).prop_map(|(n, count)| (format!("count{n}"), json!({"$counter": count}))),
+    ];
+    let object = |members: Vec<(String, Value)>| Value::Object(members.into_iter().collect());
+    let leaves = prop::collection::vec(leaf, 0..4).prop_map(object);
+    leaves.prop_recursive(4, 24, 4, move |inner| {
+        let member = (0..3_u8, inner).prop_map(|(n, value)| (format!("map{n}"), value));
+        prop::collection::vec(member, 0..4).prop_map(object)
+    })
+}
+
+fn united(a: &Value, b: &Value) -> Value {
+    match (a.as_object(), b.as_object()) {
+        (Some(a), Some(b)) if a.contains_key("$counter") => {
+            let count = |of: &serde_json::Map<String, Value>| of["$counter"].as_i64().unwrap_or(0);
+            json!({"$counter": count(a) + count(b)})
+        }
+        (Some(a), Some(b)) => {
+            let mut both = a.clone();
+            for (key, value) in b {
+                let there = both.get(key).cloned();
+                both.insert(key.clone(), there.map_or(value.clone(), |there| united(&there, value)));
+            }
+            Value::Object(both)
+        }
+        _ => a.clone(),
+    }
+}
+
+mod deleting {
+    use super::*;
+
+    fn delete(document: &mut Document, at: Option<&Heads>) -> Edited {
+        let at = at.map(|heads| heads.as_slice());
+        document.edit(&Edit::Delete, at, Some("someone"), 1_000, None).unwrap()
+    }
+
+    #[test]
+    fn a_deletion_is_a_change_like_any_other_and_its_past_can_be_read() {
+        let (mut a, mut b) = (document(1), document(2));
+        let written = put(&mut a, json!({"a": 1}));
+        let deleted = delete(&mut a, None);
+        assert!(a.is_deleted() && is_deletion(&deleted.changes[0]) && !is_deletion(&written.changes[0]));
+        assert_eq!(a.json(Some(&written.version), false).unwrap().body, &b"{\"a\":1}"[..]);
+        b.merge(&written.changes);
+        assert!(!b.is_absent());
+        b.merge(&deleted.changes);
+        assert!(b.is_deleted());
+        // Once more makes nothing.
+        assert!(delete(&mut a, None).changes.is_empty());
+    }
+
+    #[test]
+    fn a_concurrent_edit_brings_the_document_back_whole() {
+        let (mut a, mut b) = (document(1), document(2));
+        let written = put(&mut a, json!({"a": 1, "list": [1, 2]}));
+        b.merge(&written.changes);
+        let deleted = delete(&mut a, None);
+        let edited = patch(&mut b, json!({"b": 2}));
+        a.merge(&edited.changes);
+        b.merge(&deleted.changes);
+        assert!(!a.is_deleted() && !b.is_deleted());
+        let whole = json!({"a": 1, "b": 2, "list": [1, 2]});
+        assert_eq!((value(&a), value(&b)), (whole.clone(), whole));
+        // Deleting what was seen does not delete what was not.
+        assert!(delete(&mut a, Some(&written.version)).changes.is_empty());
+        assert!(!a.is_deleted());
+        delete(&mut a, None);
+        assert!(a.is_deleted());
+    }
+
+    #[test]
+    fn what_is_written_on_a_deleted_document_does_not_bring_back_what_was_there() {
+        for (edit, shown) in [
+            (Edit::Put(json!({"new": {"x": 1}})), json!({"new": {"x": 1}})),
+            (Edit::Put(json!({})), json!({})),
+            (Edit::MergePatch(json!({"new": {"x": 1}, "old": null})), json!({"new": {"x": 1}})),
+            (
+                Edit::Ops(parse_ops(&json!([{"op": "increment", "path": "/n", "by": 2}])).unwrap()),
+                json!({"n": {"$counter": 2}}),
+            ),
+        ] {
+            let mut a = document(1);
+            put(&mut a, json!({"old": {"x": 5}, "n": {"$counter": 7}}));
+            delete(&mut a, None);
+            let edited = a.edit(&edit, None, None, 1_000, None).unwrap();
+            assert!(!edited.changes.is_empty() && !a.is_absent());
+            assert_eq!(value(&a), shown);
+            let mut b = document(2);
+            b.merge(&all(&a));
+            assert_eq!(value(&b), shown);
+        }
     }
 }

@@ -31,23 +31,28 @@ pub(super) async fn bytes(body: Body) -> Result<Bytes, Problem> {
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if is::<LengthLimitError>(&*error) => Err(too_large()),
-        Err(error) if is::<TimedOut>(&*error) => {
-            Err(Problem::new(&TOO_SLOW, "the whole body must arrive in time"))
-        }
-        Err(error) => Err(Problem::new(&MALFORMED, format!("the body broke off: {error}"))),
+        Err(error) => Err(broken(&*error)),
     }
+}
+
+/// What it means that a body ended with an error.
+pub(super) fn broken(error: &(dyn Error + 'static)) -> Problem {
+    if is::<TimedOut>(error) {
+        return Problem::new(&TOO_SLOW, "the body must arrive in time");
+    }
+    Problem::new(&MALFORMED, format!("the body broke off: {error}"))
 }
 
 /// # Errors
 /// As [`bytes`], and as [`parse_json`].
 pub(super) async fn json(body: Body) -> Result<Value, Problem> {
     let text = bytes(body).await?;
-    let value = if text.len() < HEAVY_BYTES {
-        parse_json(&text)
-    } else {
-        tokio::task::block_in_place(|| parse_json(&text))
-    };
-    Ok(value?)
+    Ok(lightly(text.len(), || parse_json(&text))?)
+}
+
+/// Works on so many bytes of a body: here, or aside where they are many.
+pub(super) fn lightly<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes < HEAVY_BYTES { work() } else { tokio::task::block_in_place(work) }
 }
 
 fn too_large() -> Problem {
@@ -62,10 +67,12 @@ fn is<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     error.is::<E>() || error.source().is_some_and(is::<E>)
 }
 
-/// A body that must have arrived within some time after its reader began to wait for it.
+/// A body that must arrive within some time after its reader began to wait for it.
 pub(super) struct Timed {
     inner: Incoming,
     within: Duration,
+    /// Whatever comes starts the time anew: such a body may be as long as it likes, and must not stall.
+    endless: bool,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -73,8 +80,8 @@ pub(super) struct Timed {
 struct TimedOut;
 
 impl Timed {
-    pub fn new(inner: Incoming, within: Duration) -> Self {
-        Self { inner, within, deadline: None }
+    pub fn new(inner: Incoming, within: Duration, endless: bool) -> Self {
+        Self { inner, within, endless, deadline: None }
     }
 }
 
@@ -88,6 +95,9 @@ impl HttpBody for Timed {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            if this.endless {
+                this.deadline = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(this.within)));

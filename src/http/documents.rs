@@ -8,7 +8,7 @@ use axum::http::header::{
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::accept::{self, AUTOMERGE, JSON};
@@ -46,7 +46,8 @@ pub(super) async fn answer(State(node): State<Node>, request: Request) -> Result
             let payload = patch_payload(&parts.headers)?;
             write(&node, &doc, payload, &parts, body).await
         }
-        (Part::Whole, _) => Err(bad_method("GET, HEAD, PUT, PATCH")),
+        (Part::Whole, &Method::DELETE) => delete(&node, &doc, &parts).await,
+        (Part::Whole, _) => Err(bad_method("GET, HEAD, PUT, PATCH, DELETE")),
         (Part::Changes, &Method::POST) => admit(&node, &doc, &parts, body).await,
         (Part::Changes, _) => Err(bad_method("POST")),
         (Part::History | Part::Conflicts, _) => {
@@ -90,6 +91,22 @@ async fn read(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Probl
         headers.insert(CONFLICTS, reading.conflicts.into());
     }
     Ok(response)
+}
+
+/// Deletes what is here, or the version that `Parents` names.
+async fn delete(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Problem> {
+    Query::of(&parts.uri)?.end()?;
+    let write = Write {
+        edit: Edit::Delete,
+        parents: headers::parents(&parts.headers)?,
+        condition: headers::condition(&parts.headers)?,
+        author: headers::author(&parts.headers)?,
+        must_exist: true,
+        wait: headers::wait(&parts.headers),
+    };
+    let Written { version, current, .. } = node.write(doc, write).await?;
+    let headers = [(VERSION, headers::version(&version)), (CURRENT_VERSION, headers::version(&current))];
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
 }
 
 async fn write(
@@ -178,7 +195,7 @@ fn patch_payload(headers: &HeaderMap) -> Result<Payload, Problem> {
 }
 
 /// The body's type without its parameters.
-fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return Err(Problem::new(&MEDIA_TYPE, format!("bodies are not taken as {encoding:?}")));
     }
@@ -187,7 +204,7 @@ fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Ok(Some(text.split(';').next().unwrap_or_default().trim()))
 }
 
-fn unsupported(found: &str, header: HeaderName, taken: &'static str) -> Problem {
+pub(super) fn unsupported(found: &str, header: HeaderName, taken: &'static str) -> Problem {
     let advice = if found.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         "; curl sends that type with -d unless told -H 'Content-Type: …'"
     } else {
@@ -197,7 +214,7 @@ fn unsupported(found: &str, header: HeaderName, taken: &'static str) -> Problem 
         .header(header, HeaderValue::from_static(taken))
 }
 
-fn object(value: Value) -> Result<Value, Problem> {
+pub(super) fn object(value: Value) -> Result<Value, Problem> {
     if value.is_object() { Ok(value) } else { Err(refused("", "a document is a JSON object")) }
 }
 

@@ -28,7 +28,7 @@ use super::problem::{BAD_HOST, BAD_ORIGIN, NO_RIGHT, NO_TOKEN, Problem};
 /// Where links between nodes are taken.
 const PEER: &str = "/v1/peer";
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, PATCH, POST");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, PATCH, POST, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Accept, Author, Authorization, Content-Type, If-Match, If-None-Match, Parents, Prefer",
 );

@@ -1,6 +1,6 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
-//! - `documents`, `list`, `cluster`, `health`, `metrics`: what can be asked
+//! - `documents`, `bulk`, `list`, `cluster`, `health`, `metrics`: what can be asked
 //! - `target`, `query`, `headers`, `accept`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
 //! - `access`, `guard`: who may ask
@@ -12,6 +12,7 @@
 mod accept;
 mod access;
 mod body;
+mod bulk;
 mod cluster;
 mod documents;
 mod guard;
@@ -43,7 +44,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use serde::Serialize;
 
 use self::problem::{BAD_METHOD, FAILED, NO_ROUTE, Problem};
@@ -55,6 +56,7 @@ pub fn router(node: Node) -> Router {
         .route("/v1/docs", get(list::answer))
         .route("/v1/docs/", any(documents::answer))
         .route("/v1/docs/{*id}", any(documents::answer))
+        .route(bulk::PATH, post(bulk::answer))
         .route("/v1/cluster", get(cluster::answer))
         .route(health::LIVE, get(health::live))
         .route(health::READY, get(health::ready))

@@ -48,6 +48,7 @@ kinds! {
     BAD_ORIGIN = FORBIDDEN, "origin-not-allowed", "Pages of that origin may not use this node";
     READ_ONLY = FORBIDDEN, "read-only", "This node is a replica";
     NOT_FOUND = NOT_FOUND, "not-found", "There is no such document";
+    GONE = GONE, "gone", "The document was deleted";
     NO_VERSION = NOT_FOUND, "version-not-found", "The document has no such version here";
     NO_ROUTE = NOT_FOUND, "no-such-resource", "There is nothing at this path";
     NOT_YET = NOT_FOUND, "not-implemented", "This version of Syncline does not have that";
@@ -88,13 +89,22 @@ impl Problem {
         self
     }
 
-    fn again(self) -> Self {
-        self.header(RETRY_AFTER, RETRY)
+    /// The same, of a value that stands at `outer` in what was sent.
+    pub fn under(mut self, outer: &str) -> Self {
+        for (member, value) in &mut self.members {
+            if let ("pointer", Value::String(pointer)) = (*member, value) {
+                pointer.insert_str(0, outer);
+            }
+        }
+        self
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    pub fn status(&self) -> StatusCode {
+        self.kind.status
+    }
+
+    /// The JSON object that tells it.
+    pub fn body(self) -> Value {
         let Kind { status, name, title } = self.kind;
         let mut body = Map::new();
         body.insert("type".into(), format!("urn:syncline:problem:{name}").into());
@@ -102,11 +112,22 @@ impl IntoResponse for Problem {
         body.insert("status".into(), status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
         body.extend(self.members.into_iter().map(|(member, value)| (member.to_owned(), value)));
-        let mut response = Response::new(Body::from(Value::Object(body).to_string()));
-        *response.status_mut() = *status;
+        Value::Object(body)
+    }
+
+    fn again(self) -> Self {
+        self.header(RETRY_AFTER, RETRY)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(mut self) -> Response {
+        let (status, more) = (self.status(), std::mem::take(&mut self.headers));
+        let mut response = Response::new(Body::from(self.body().to_string()));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(self.headers);
+        headers.extend(more);
         response
     }
 }
@@ -116,6 +137,7 @@ impl From<NodeError> for Problem {
         let detail = error.to_string();
         match error {
             NodeError::NotFound => Self::new(&NOT_FOUND, detail),
+            NodeError::Gone { version } => Self::new(&GONE, detail).with("version", hashes(&version)),
             NodeError::VersionNotFound => Self::new(&NO_VERSION, detail),
             NodeError::NotYetConverged => Self::new(&NOT_CONVERGED, detail).again(),
             NodeError::PreconditionFailed { current } => {

@@ -22,6 +22,7 @@ use tower::Service;
 use tracing::{Level, debug, enabled, warn};
 
 use super::body::Timed;
+use super::bulk;
 use super::requests::{Kind, Requests};
 use super::stall::Moving;
 use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
@@ -133,7 +134,8 @@ async fn connection(
     let service = service_fn(|request: Request<Incoming>| {
         let mut router = router.clone();
         async move {
-            let request = request.map(|body| Timed::new(body, bounds.body));
+            let endless = request.uri().path() == bulk::PATH;
+            let request = request.map(|body| Timed::new(body, bounds.body, endless));
             let kind = Kind::of(request.method(), request.uri().path());
             let under_way = requests.begin();
             let start = Instant::now();

@@ -4,7 +4,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::{Change, DocId, Hash, Lsn};
-use crate::crdt::heads_after;
+use crate::crdt::{heads_after, is_deletion};
 use crate::store::{Record, Store, StoreError, TailItem};
 
 /// Records kept in memory, per generation of the cache.
@@ -80,6 +80,10 @@ impl Records {
                 continue;
             }
             record.heads = heads_after(&record.heads, &change.hash, &change.deps);
+            record.deletions.retain(|head| record.heads.contains(head));
+            if is_deletion(change) {
+                record.deletions.push(change.hash);
+            }
             record.changes += 1;
             record.bytes += change.bytes.len() as u64;
             record.last_lsn = lsn;

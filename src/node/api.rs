@@ -89,6 +89,8 @@ pub struct Listed {
 pub enum NodeError {
     #[error("there is no such document")]
     NotFound,
+    #[error("this document was deleted")]
+    Gone { version: Heads },
     #[error("this document has no such version here")]
     VersionNotFound,
     #[error("the version named in Parents has not arrived here yet")]

@@ -18,7 +18,7 @@ use super::shared::Shared;
 use crate::base::limits::{DOCUMENT_CACHE_BYTES, DOCUMENT_QUEUE, MERGE_INTERVAL_MS};
 use crate::base::{Change, DocId, Heads, Lsn};
 use crate::crdt::Document;
-use crate::store::Store;
+use crate::store::{Record, Store};
 
 const SHARDS: usize = 64;
 
@@ -76,6 +76,13 @@ pub(super) struct Loaded {
     pub rendered: Option<(Heads, Bytes, usize)>,
     /// What it counts for in the budget.
     counted: usize,
+}
+
+impl Loaded {
+    /// Is work on the whole document heavy?
+    pub fn is_heavy(&self) -> bool {
+        self.document.size_estimate() >= HEAVY_BYTES
+    }
 }
 
 /// Exclusive use of one document.
@@ -274,10 +281,17 @@ impl Hold<'_> {
         }
         if self.slot.is_none() {
             let (documents, doc) = (self.documents, &self.cell.doc);
-            let load = || load(&*documents.store, doc, origin.to_bytes(), epoch);
-            let start = Instant::now();
-            *self.slot = Some(heavily(documents, load).await?);
-            documents.shared.metrics.loads.add_time(start.elapsed());
+            let record = documents.store.record(doc)?;
+            let is_new = record.is_none();
+            let load = || load(&*documents.store, doc, record.unwrap_or_default(), origin.to_bytes(), epoch);
+            *self.slot = Some(if is_new {
+                load()?
+            } else {
+                let start = Instant::now();
+                let loaded = heavily(documents, load).await?;
+                documents.shared.metrics.loads.add_time(start.elapsed());
+                loaded
+            });
         }
         Ok((self.loaded()?, epoch))
     }
@@ -290,11 +304,6 @@ impl Hold<'_> {
     /// The document as [`Hold::document`] has left it.
     pub fn loaded(&mut self) -> Result<&mut Loaded, NodeError> {
         self.slot.as_mut().ok_or(NodeError::Stopping)
-    }
-
-    /// Is work on the document, as it is loaded, heavy?
-    pub fn is_heavy(&self) -> bool {
-        self.slot.as_ref().is_none_or(|loaded| loaded.document.size_estimate() >= HEAVY_BYTES)
     }
 
     async fn merge(&mut self, freshness: Freshness) -> Result<(), NodeError> {
@@ -314,7 +323,7 @@ impl Hold<'_> {
         let tail = self.documents.store.tail(&self.cell.doc, loaded.merged)?;
         let merged = tail.last().map_or(remote, |(lsn, _)| (*lsn).max(remote));
         let changes: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
-        let heavy = changes.len() > LIGHT_MERGE || loaded.document.size_estimate() >= HEAVY_BYTES;
+        let heavy = changes.len() > LIGHT_MERGE || loaded.is_heavy();
         let start = Instant::now();
         if heavy {
             heavily(self.documents, || loaded.document.merge(&changes)).await;
@@ -357,13 +366,21 @@ pub(super) async fn heavily<T>(documents: &Documents, work: impl FnOnce() -> T) 
     tokio::task::block_in_place(work)
 }
 
-fn load(store: &dyn Store, doc: &DocId, actor: [u8; 16], epoch: u64) -> Result<Loaded, NodeError> {
-    let record = store.record(doc)?.unwrap_or_default();
+/// The document of that record; one without changes costs no further look at the disk.
+fn load(
+    store: &dyn Store,
+    doc: &DocId,
+    record: Record,
+    actor: [u8; 16],
+    epoch: u64,
+) -> Result<Loaded, NodeError> {
     if let Some(reason) = record.fenced {
         return Err(NodeError::Fenced { reason });
     }
-    let snapshot = store.snapshot(doc)?;
-    let tail = store.tail(doc, Lsn(0))?;
+    let (snapshot, tail) = match record.changes {
+        0 => (None, Vec::new()),
+        _ => (store.snapshot(doc)?, store.tail(doc, Lsn(0))?),
+    };
     let merged = tail.last().map_or(record.last_lsn, |(lsn, _)| (*lsn).max(record.last_lsn));
     let tail: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
     let start = Instant::now();

@@ -27,6 +27,7 @@ pub use api::{
 pub use engine::{Committed, Dice, Engine, EngineConfig, OpenError, Output, Touched, read_log};
 pub use link::{Link, LinkEnd};
 pub use metrics::{Figures, Lately, LinkFigures, Metrics};
+pub use work::Begun;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -124,7 +125,7 @@ impl Node {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(doc, _)| doc.clone());
-        let listed = rows.into_iter().filter(|(_, record)| !record.deleted && !record.heads.is_empty());
+        let listed = rows.into_iter().filter(|(_, record)| !record.is_absent());
         let listed = listed.map(|(doc, record)| Listed {
             doc,
             heads: record.heads,

@@ -20,6 +20,17 @@ enum Attempt<T> {
     NotYet,
 }
 
+type OnDisk = oneshot::Receiver<Result<(), NodeError>>;
+
+/// A write that is made, and is not known to be on disk.
+pub struct Begun {
+    /// What it comes to, once it is on disk.
+    pub written: Written,
+    on_disk: Option<OnDisk>,
+    /// The epoch in which a version was seen that the write did not change.
+    seen_in: Option<u64>,
+}
+
 impl Node {
     /// # Errors
     /// `NotFound`, `VersionNotFound`, `Fenced`, `Busy`, or that storage fails.
@@ -27,11 +38,9 @@ impl Node {
         let inner = &self.0;
         let cell = inner.documents.cell(doc);
         let mut hold = cell.hold(&inner.documents).await?;
-        hold.document(Freshness::Now).await?;
-        let heavy = hold.is_heavy();
         let (loaded, epoch) = hold.document(Freshness::Now).await?;
-        if loaded.document.is_empty() {
-            return Err(NodeError::NotFound);
+        if loaded.document.is_empty() || (read.at.is_none() && loaded.document.is_deleted()) {
+            return Err(absent(&loaded.document));
         }
         let plain = read.at.is_none() && read.form == Form::Json;
         let reading = match &loaded.rendered {
@@ -39,6 +48,7 @@ impl Node {
                 Reading { body: body.clone(), version: version.clone(), conflicts: *conflicts }
             }
             _ => {
+                let heavy = loaded.is_heavy();
                 let render = || render(&loaded.document, &read);
                 let reading = if heavy { heavily(&inner.documents, render).await } else { render() }?;
                 if plain {
@@ -58,6 +68,15 @@ impl Node {
     /// # Errors
     /// As told in [`NodeError`]. After `Storage` it is unknown whether the write is on disk.
     pub async fn write(&self, doc: &DocId, write: Write) -> Result<Written, NodeError> {
+        self.finish(self.begin(doc, write).await?).await
+    }
+
+    /// Makes the write and hands it to the committer. Whoever begins another one after this was answered has it
+    /// made after this one, and need not wait for the disk before: that is for [`Node::settled`] to tell.
+    ///
+    /// # Errors
+    /// As of [`Node::write`].
+    pub async fn begin(&self, doc: &DocId, write: Write) -> Result<Begun, NodeError> {
         self.require_master()?;
         let wait = write.wait.0.min(VERSION_WAIT_MS);
         let deadline = Instant::now() + Duration::from_millis(wait);
@@ -68,7 +87,7 @@ impl Node {
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             match self.attempt(&cell, doc, &write).await? {
-                Attempt::Done(written) => return Ok(written),
+                Attempt::Done(begun) => return Ok(begun),
                 Attempt::NotYet => {
                     if tokio::time::timeout_at(deadline.into(), arrived).await.is_err() {
                         return Err(NodeError::NotYetConverged);
@@ -88,9 +107,10 @@ impl Node {
         let cell = inner.documents.cell(doc);
         let mut hold = cell.hold(&inner.documents).await?;
         let (loaded, epoch) = hold.document(Freshness::Now).await?;
-        let created = loaded.document.is_empty();
+        let created = loaded.document.is_absent();
         let edited = heavily(&inner.documents, || loaded.document.admit(&raw)).await?;
-        self.submit(&cell, hold, doc, epoch, created, edited).await
+        let begun = self.submit(&cell, hold, doc, epoch, created, edited).await?;
+        self.finish(begun).await
     }
 
     async fn attempt(
@@ -98,35 +118,34 @@ impl Node {
         cell: &Arc<Cell>,
         doc: &DocId,
         write: &Write,
-    ) -> Result<Attempt<Written>, NodeError> {
+    ) -> Result<Attempt<Begun>, NodeError> {
         let inner = &self.0;
         let mut hold = cell.hold(&inner.documents).await?;
         let conditional = write.condition != super::Condition::default();
-        let mut freshness = if conditional { Freshness::Now } else { Freshness::Lazy };
-        let (loaded, _) = hold.document(freshness).await?;
+        let freshness = if conditional { Freshness::Now } else { Freshness::Lazy };
+        let (loaded, mut epoch) = hold.document(freshness).await?;
         if let Some(parents) = &write.parents
             && !parents.iter().all(|hash| loaded.document.has(hash))
         {
-            freshness = Freshness::Now;
-            hold.document(freshness).await?;
+            epoch = hold.document(Freshness::Now).await?.1;
         }
-        let heavy = hold.is_heavy() && !write.edit.is_small();
-        let (loaded, epoch) = hold.document(freshness).await?;
+        let loaded = hold.loaded()?;
+        let heavy = loaded.is_heavy() && !write.edit.is_small();
         let document = &mut loaded.document;
-        let created = document.is_empty();
-        if created && write.must_exist {
-            return Err(NodeError::NotFound);
-        }
+        let created = document.is_absent();
         let here = document.applied_heads();
-        if !write.condition.holds((!created).then_some(&here)) {
-            return Err(NodeError::PreconditionFailed { current: here });
-        }
         let at: Option<&[Hash]> = match &write.parents {
             Some(parents) if *parents == here => None,
             Some(parents) if !parents.iter().all(|hash| document.has(hash)) => return Ok(Attempt::NotYet),
             Some(parents) => Some(parents),
             None => None,
         };
+        if created && write.must_exist {
+            return Err(absent(document));
+        }
+        if !write.condition.holds((!created).then_some(&here)) {
+            return Err(NodeError::PreconditionFailed { current: here });
+        }
         let unix = i64::try_from(inner.clock.unix().0).unwrap_or(0);
         let author = write.author.as_deref().or(Some(inner.shared.name()));
         let edit: &Edit = &write.edit;
@@ -137,7 +156,7 @@ impl Node {
     }
 
     /// Hands what was made to the committer while the document is still held, so that the order of a document's
-    /// changes is that of their making, and waits for the disk.
+    /// changes is that of their making.
     async fn submit(
         &self,
         cell: &Arc<Cell>,
@@ -146,14 +165,15 @@ impl Node {
         epoch: u64,
         created: bool,
         edited: Edited,
-    ) -> Result<Written, NodeError> {
+    ) -> Result<Begun, NodeError> {
         let Edited { changes, version } = edited;
         let loaded = hold.loaded()?;
         let current = loaded.document.applied_heads();
         if changes.is_empty() {
             drop(hold);
-            self.settle(cell, epoch).await?;
-            return Ok(Written { created: false, version, current });
+            let on_disk = self.barrier(cell).await?;
+            let written = Written { created: false, version, current };
+            return Ok(Begun { written, on_disk, seen_in: Some(epoch) });
         }
         loaded.rendered = None;
         let uncommitted = cell.submit();
@@ -170,23 +190,53 @@ impl Node {
                 }
             }
         }
-        drop(hold);
-        let outcome = committed.await.unwrap_or(Err(NodeError::Stopping));
-        outcome.map(|()| Written { created, version, current })
+        Ok(Begun { written: Written { created, version, current }, on_disk: Some(committed), seen_in: None })
+    }
+
+    /// Answers when what was begun is on disk.
+    ///
+    /// # Errors
+    /// As of [`Node::write`].
+    pub async fn finish(&self, mut begun: Begun) -> Result<Written, NodeError> {
+        self.settled(&mut begun).await?;
+        Ok(begun.written)
+    }
+
+    /// Ready when what was begun is on disk; not to be asked again then. Dropped before, nothing is lost.
+    ///
+    /// # Errors
+    /// As of [`Node::write`].
+    pub async fn settled(&self, begun: &mut Begun) -> Result<(), NodeError> {
+        if let Some(on_disk) = &mut begun.on_disk {
+            on_disk.await.unwrap_or(Err(NodeError::Stopping))?;
+        }
+        begun.seen_in.map_or(Ok(()), |epoch| self.require_epoch(epoch))
     }
 
     /// Waits until what was seen of a document in `epoch` is on disk.
     async fn settle(&self, cell: &Cell, epoch: u64) -> Result<(), NodeError> {
-        if cell.has_uncommitted() {
-            let (answer, settled) = oneshot::channel();
-            self.0.inputs.send(Input::Barrier(answer)).await.map_err(|_| NodeError::Stopping)?;
-            settled.await.unwrap_or(Err(NodeError::Stopping))?;
+        if let Some(on_disk) = self.barrier(cell).await? {
+            on_disk.await.unwrap_or(Err(NodeError::Stopping))?;
         }
-        // A commit that failed before the barrier came, or even before it was looked for, has ended the epoch.
-        if self.0.shared.epoch() != epoch {
-            return Err(NodeError::Storage { reason: "what was seen has not reached the disk".into() });
+        self.require_epoch(epoch)
+    }
+
+    /// Answered when all that was submitted of a document is on disk, where anything is not.
+    async fn barrier(&self, cell: &Cell) -> Result<Option<OnDisk>, NodeError> {
+        if !cell.has_uncommitted() {
+            return Ok(None);
         }
-        Ok(())
+        let (answer, on_disk) = oneshot::channel();
+        self.0.inputs.send(Input::Barrier(answer)).await.map_err(|_| NodeError::Stopping)?;
+        Ok(Some(on_disk))
+    }
+
+    /// A commit that failed before the barrier came, or even before it was looked for, has ended the epoch.
+    fn require_epoch(&self, epoch: u64) -> Result<(), NodeError> {
+        if self.0.shared.epoch() == epoch {
+            return Ok(());
+        }
+        Err(NodeError::Storage { reason: "what was seen has not reached the disk".into() })
     }
 
     fn require_master(&self) -> Result<(), NodeError> {
@@ -195,6 +245,13 @@ impl Node {
         }
         Err(NodeError::ReadOnly { masters: self.masters() })
     }
+}
+
+fn absent(document: &Document) -> NodeError {
+    if document.is_empty() {
+        return NodeError::NotFound;
+    }
+    NodeError::Gone { version: document.applied_heads() }
 }
 
 fn render(document: &Document, read: &Read) -> Result<Reading, NodeError> {

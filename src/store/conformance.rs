@@ -121,7 +121,7 @@ fn change(n: u64) -> Change {
 fn record(n: u64) -> Record {
     Record {
         heads: (0..n % 4).map(hash).collect(),
-        deleted: n.is_multiple_of(2),
+        deletions: (0..n % 2).map(hash).collect(),
         changes: n,
         bytes: n * 1_000,
         last_lsn: Lsn(n),

@@ -29,7 +29,8 @@ pub(super) fn record(out: &mut Vec<u8>, record: &Record) {
     fill(out, |e| {
         e.array(8)?;
         hashes(e, &record.heads)?;
-        e.bool(record.deleted)?.u64(record.changes)?.u64(record.bytes)?.u64(record.last_lsn.0)?;
+        hashes(e, &record.deletions)?;
+        e.u64(record.changes)?.u64(record.bytes)?.u64(record.last_lsn.0)?;
         e.u64(record.created.0)?.u64(record.modified.0)?.encode(record.fenced.as_deref())?;
         Ok(())
     });
@@ -40,7 +41,7 @@ pub(super) fn read_record(bytes: &[u8]) -> Result<Record, Error> {
         let fields = array(d, 8)?;
         let record = Record {
             heads: read_hashes(d)?,
-            deleted: d.bool()?,
+            deletions: read_hashes(d)?,
             changes: d.u64()?,
             bytes: d.u64()?,
             last_lsn: Lsn(d.u64()?),
@@ -213,7 +214,7 @@ mod tests {
     fn a_record() -> Record {
         Record {
             heads: Heads::from_slice(&[Hash([1; 32]), Hash([2; 32])]),
-            deleted: true,
+            deletions: Heads::from_slice(&[Hash([2; 32])]),
             changes: 3,
             bytes: 1 << 40,
             last_lsn: Lsn(5),
@@ -271,7 +272,7 @@ mod tests {
         add(&|out| text(out, "cluster"));
         add(&|out| incarnation(out, Incarnation { number: 6, random: 7 }));
         add(&|out| format(out, 1));
-        assert_eq!(&blake3::hash(&all).to_hex()[..16], "d8a63cade3eb280b");
+        assert_eq!(&blake3::hash(&all).to_hex()[..16], "9cff230322f8b431");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::base::{Change, DocId, Heads, Lsn, Millis, NodeId, VersionVector};
 pub struct Record {
     /// Heads of all stored changes, shown or left out.
     pub heads: Heads,
-    /// Every head is a deletion.
-    pub deleted: bool,
+    /// Those of the heads that are deletions. The document is deleted when all are.
+    pub deletions: Heads,
     /// Changes stored.
     pub changes: u64,
     /// Bytes of changes stored.
@@ -22,6 +22,13 @@ pub struct Record {
     pub modified: Millis,
     /// Why the document is fenced: one of its stored changes is damaged.
     pub fenced: Option<String>,
+}
+
+impl Record {
+    /// Is there nothing to show: no changes, or nothing but deletions among the heads?
+    pub fn is_absent(&self) -> bool {
+        self.deletions.len() == self.heads.len()
+    }
 }
 
 /// One incarnation of this node, as stored before its first use.

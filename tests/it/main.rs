@@ -2,6 +2,7 @@
 
 mod bad_links;
 mod bad_requests;
+mod bulk;
 mod client;
 mod cluster;
 mod crashes;

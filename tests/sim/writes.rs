@@ -22,6 +22,9 @@ const READ_ONE_IN: usize = 8;
 /// Of so many writes of a document one goes to any master, the others to one that it mostly goes to.
 const ROAMING_ONE_IN: usize = 2;
 
+/// One write in so many deletes the document, where there are deletions at all.
+const DELETE_ONE_IN: usize = 9;
+
 /// One write in so many is made at an earlier version.
 const PARENTS_ONE_IN: usize = 8;
 
@@ -38,6 +41,8 @@ pub struct Clients {
     /// Versions that somebody has seen.
     versions: Vec<(DocId, Heads)>,
     large: Option<(usize, usize)>,
+    /// Some of the writes delete their document.
+    deletes: bool,
 }
 
 /// Changes that an actor outside the cluster has made.
@@ -50,11 +55,11 @@ struct Foreign {
 }
 
 impl Clients {
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan, deletes: bool) -> Self {
         let doc = |n: usize| DocId::new(&format!("doc/{n}"));
         let docs = (0..plan.documents).filter_map(|n| doc(n).ok()).collect();
         let (foreign, versions) = (Vec::new(), Vec::new());
-        Self { docs, left: plan.writes.len(), made: 0, foreign, versions, large: plan.large }
+        Self { docs, left: plan.writes.len(), made: 0, foreign, versions, large: plan.large, deletes }
     }
 }
 
@@ -100,7 +105,10 @@ impl World {
             clients.versions.iter().filter(|(of, _)| *of == doc).map(|(_, version)| version).collect();
         let at = rng.choice(of_doc).filter(|_| rng.usize(..PARENTS_ONE_IN) == 0);
         let at = at.filter(|at| at.iter().all(|hash| document.has(hash))).cloned();
-        let (edit, instead) = some_edit(rng, clients.large);
+        let (mut edit, instead) = some_edit(rng, clients.large);
+        if clients.deletes && clients.made % DELETE_ONE_IN == 0 && !document.is_empty() {
+            edit = Edit::Delete;
+        }
         let mut edited = document.edit(&edit, at.as_deref(), Some("client"), unix, None);
         if matches!(edited, Err(EditError::Refused { .. })) {
             edited = document.edit(&instead, at.as_deref(), None, unix, None);
@@ -108,7 +116,7 @@ impl World {
         let left_out = document.left_out().count();
         self.trace.note(self.now, "edit", &[left_out as u64], || {
             let left_out: Vec<_> = document.left_out().collect();
-            format!("node {node}: {doc:?} by {edit:?}, left out: {left_out:?}")
+            format!("node {node}: {doc:?} by {edit:?} at {at:?}, left out: {left_out:?}")
         });
         let Edited { changes, version } =
             edited.map_err(|e| Failure::new("edits", format!("{doc}: {edit:?}, then {instead:?}: {e}")))?;

@@ -44,8 +44,17 @@ impl Requests for Puts {
 impl Patches {
     /// Those of writer number `writer`, at most `count`.
     pub fn new(at: SocketAddr, documents: u64, writer: u64, count: u64) -> Self {
+        Self::within("/v1/docs/bench/DDDDD", at, documents, writer, count)
+    }
+
+    /// Those of other documents, which are made by their first change.
+    pub fn beside(at: SocketAddr, documents: u64, writer: u64) -> Self {
+        Self::within("/v1/docs/beside/DDDDD", at, documents, writer, u64::MAX)
+    }
+
+    fn within(path: &str, at: SocketAddr, documents: u64, writer: u64, count: u64) -> Self {
         let body = r#"{"fFF":"value VVVVVVVVVVVVV"}"#;
-        let bytes = request("PATCH", "/v1/docs/bench/DDDDD", at, "application/merge-patch+json", body);
+        let bytes = request("PATCH", path, at, "application/merge-patch+json", body);
         let template = Template::new(bytes, &["DDDDD", "FF", "VVVVVVVVVVVVV"]);
         Self { template, documents, next: writer * APART, left: count }
     }

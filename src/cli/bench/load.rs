@@ -25,7 +25,7 @@ pub trait Requests: Send + 'static {
     fn next(&mut self) -> Option<&[u8]>;
 }
 
-/// What a run of requests gave. All were answered with 2xx.
+/// What a run of requests gave. All were answered with 2xx or 304.
 #[derive(Default)]
 pub struct Tally {
     pub requests: u64,
@@ -130,14 +130,14 @@ impl Connection {
         Ok(status)
     }
 
-    /// The same, where anything but 2xx is a failure.
+    /// The same, where anything but 2xx and 304 is a failure.
     ///
     /// # Errors
     /// Also after a minute without an answer.
     pub async fn succeed(&mut self, request: &[u8]) -> Result<(), Failure> {
         let line = || String::from_utf8_lossy(request.split(|b| *b == b'\r').next().unwrap_or_default());
         match tokio::time::timeout(ANSWER, self.exchange(request)).await {
-            Ok(Ok(200..300)) => Ok(()),
+            Ok(Ok(200..300 | 304)) => Ok(()),
             Ok(Ok(status)) => {
                 let body = String::from_utf8_lossy(self.body());
                 Err(Failure::refused(format!("{}: {status}: {body}", line())))
@@ -189,7 +189,7 @@ fn find_header<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
 /// or `until` has passed.
 ///
 /// # Errors
-/// At the first answer that is not 2xx.
+/// At the first answer that is neither 2xx nor 304.
 pub async fn closed_loop<R: Requests>(
     at: SocketAddr,
     connections: Vec<R>,

@@ -2,12 +2,14 @@
 //! on standard output.
 
 mod bare;
+mod bulk;
 mod converge;
 mod documents;
 mod ingest;
 mod load;
 mod nodes;
 mod observer;
+mod read;
 mod write;
 
 use std::path::PathBuf;
@@ -33,9 +35,17 @@ enum Which {
     Converge(converge::Options),
     /// Changes a second that a replica takes, and what they cost it
     Ingest(ingest::Options),
-    /// What `write` compares with
+    /// Reads a second of documents that do not change, beside a bare handler, and at a replica beside writes
+    Read(read::Options),
+    /// New documents a second through one bulk request a connection
+    Bulk(bulk::Options),
+    /// What `write` and `read` compare with
     #[command(hide = true)]
-    BareHandler,
+    BareHandler {
+        /// Of each answer's body
+        #[arg(default_value_t = 0)]
+        bytes: usize,
+    },
 }
 
 /// What all benchmarks take.
@@ -101,7 +111,9 @@ impl Which {
                 report("converge", options.common.json, converge::run(&options).await?)
             }
             Which::Ingest(options) => report("ingest", options.common.json, ingest::run(&options).await?),
-            Which::BareHandler => bare::run().await,
+            Which::Read(options) => report("read", options.common.json, read::run(&options).await?),
+            Which::Bulk(options) => report("bulk", options.common.json, bulk::run(&options).await?),
+            Which::BareHandler { bytes } => bare::run(bytes).await,
         }
     }
 }

@@ -83,12 +83,7 @@ impl Process {
 
     /// Processor time that it has used so far, to 10 ms; None where `/proc` does not tell.
     pub fn cpu(&self) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
-        // The name in brackets may hold spaces; user and system time are the 12th and 13th word after it.
-        let mut words = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-        let mut ticks = || words.next()?.parse::<u64>().ok();
-        let ticks = ticks()? + ticks()?;
-        Some(Duration::from_secs_f64(ticks as f64 / TICKS))
+        cpu_of(self.child.id())
     }
 
     /// # Errors
@@ -103,6 +98,16 @@ impl Process {
         let linked = me["links"].as_array().map_or(0, Vec::len);
         Ok(Standing { vector, digest, linked })
     }
+}
+
+/// Processor time that a process has used so far.
+pub fn cpu_of(process: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in brackets may hold spaces; user and system time are the 12th and 13th word after it.
+    let mut words = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut ticks = || words.next()?.parse::<u64>().ok();
+    let ticks = ticks()? + ticks()?;
+    Some(Duration::from_secs_f64(ticks as f64 / TICKS))
 }
 
 impl Standing {

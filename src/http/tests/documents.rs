@@ -274,3 +274,49 @@ async fn raw_changes_are_taken_once_what_they_hang_on_is_here() {
         assert_eq!(guarded.problem(400, "malformed")["header"], name);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_document_is_gone_until_somebody_writes_it_again() {
+    let site = site();
+    site.ask(call("DELETE", "/v1/docs/a", &[], "")).await.problem(404, "not-found");
+    let written = site.put("/v1/docs/a", r#"{"old": 1}"#).await.ok(201);
+    site.put("/v1/docs/b", "{}").await.ok(201);
+    let deleted = site.ask(call("DELETE", "/v1/docs/a", &[], "")).await.ok(204);
+    assert!(deleted.body.is_empty());
+    assert_eq!(deleted.header("version"), deleted.header("current-version"));
+
+    let gone = site.get("/v1/docs/a").await;
+    gone.problem(410, "gone");
+    let hash = deleted.header("version").trim_matches('"');
+    assert_eq!(gone.json()["version"], json!([hash]));
+    site.ask(call("DELETE", "/v1/docs/a", &[], "")).await.problem(410, "gone");
+    let list = site.get("/v1/docs").await.json();
+    assert_eq!(list["documents"].as_array().map(Vec::len), Some(1), "{list}");
+    let past = percent(written.header("version"));
+    assert_eq!(site.get(&format!("/v1/docs/a?at={past}")).await.ok(200).json(), json!({"old": 1}));
+
+    site.patch("/v1/docs/a", r#"{"new": 2}"#).await.ok(201);
+    assert_eq!(site.get("/v1/docs/a").await.ok(200).json(), json!({"new": 2}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_may_be_guarded_and_may_name_what_was_seen() {
+    let site = site();
+    let first = site.put("/v1/docs/a", r#"{"n": 1}"#).await.ok(201);
+    let second = site.patch("/v1/docs/a", r#"{"m": 2}"#).await.ok(200);
+    let guarded = |tag: &str| call("DELETE", "/v1/docs/a", &[("if-match", tag)], "");
+    site.ask(guarded(first.header("etag"))).await.problem(412, "precondition-failed");
+    // Who has seen the first version only deletes no more than that.
+    let parents = [("parents", first.header("version"))];
+    let merged = site.ask(call("DELETE", "/v1/docs/a", &parents, "")).await.ok(204);
+    assert_ne!(merged.header("version"), merged.header("current-version"));
+    assert_eq!(site.get("/v1/docs/a").await.ok(200).json(), json!({"n": 1, "m": 2}));
+    let now = site.get("/v1/docs/a").await;
+    assert_ne!(now.header("etag"), second.header("etag"));
+    site.ask(guarded(now.header("etag"))).await.ok(204);
+    site.get("/v1/docs/a").await.problem(410, "gone");
+}
+
+fn percent(text: &str) -> String {
+    crate::http::percent_encode(text)
+}

@@ -1,5 +1,6 @@
 //! Every route and every error of docs/rest.md, asked through the guarded router of a node in memory.
 
+mod bulk;
 mod callers;
 mod documents;
 mod metrics;

@@ -137,8 +137,8 @@ async fn what_a_call_does_not_know_is_refused() {
 async fn other_methods_are_told_which_are_there() {
     let site = site();
     let cases = [
-        ("DELETE", "/v1/docs/a", "GET, HEAD, PUT, PATCH"),
-        ("POST", "/v1/docs/a", "GET, HEAD, PUT, PATCH"),
+        ("POST", "/v1/docs/a", "GET, HEAD, PUT, PATCH, DELETE"),
+        ("DELETE", "/v1/docs/a/changes", "POST"),
         ("GET", "/v1/docs/a/changes", "POST"),
         ("PUT", "/v1/docs", "GET,HEAD"),
         ("POST", "/v1/cluster", "GET,HEAD"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use syncline::base::{DocId, Hash, Heads, Lsn, canonical_heads};
+use syncline::crdt::is_deletion;
 use syncline::store::Store;
 
 use super::{Checked, Failure};
@@ -37,6 +38,16 @@ pub fn finish(nodes: &[Node]) -> Checked {
             let found = canonical_heads(hashes.filter(|hash| !named.contains(hash)));
             if found != heads {
                 let what = format!("node {node}, {doc:?}: {heads:?} are recorded, {found:?} are stored");
+                return Err(Failure::new("heads", what));
+            }
+            let record = at.store.record(&doc).map_err(|e| Failure::new("heads", e.to_string()))?;
+            let deletes = tail.iter().map(|(_, change)| change).filter(|change| is_deletion(change));
+            let found =
+                canonical_heads(deletes.map(|change| change.hash).filter(|hash| heads.contains(hash)));
+            let deletions = canonical_heads(record.unwrap_or_default().deletions);
+            if found != deletions {
+                let what =
+                    format!("node {node}, {doc:?}: {deletions:?} are recorded as deletions, not {found:?}");
                 return Err(Failure::new("heads", what));
             }
         }
