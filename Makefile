@@ -29,12 +29,14 @@ test:
 	$(call part,formatting,$(CARGO) fmt --check)
 	$(call part,lints,$(CARGO) clippy --release --locked --all-targets -- -D warnings)
 	$(call part,tests,$(CARGO) test --release --locked)
+	$(call part,schemathesis,$(CARGO) build --release --locked --quiet && sh tests/schemathesis.sh)
 	$(call part,planted bugs,$(CARGO) test --release --locked --features planted-bugs --test sim planted)
 
 fix:
 	@sh tests/setup.sh --test
 	$(CARGO) fmt
-	SYNCLINE_FIX=1 $(CARGO) test --release --quiet --test tidy
+	SYNCLINE_FIX=1 $(CARGO) test --release --locked --quiet --test tidy
+	SYNCLINE_FIX=1 $(CARGO) test --release --locked --quiet --lib http::
 
 bench: setup
 	$(CARGO) build --release --locked

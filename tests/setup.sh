@@ -23,10 +23,22 @@ have_libclang() {
     return 1
 }
 
+# Where Schemathesis lives, for all clones of this user; and the list it was installed from, put there last.
+python=${XDG_CACHE_HOME:-$HOME/.cache}/syncline/python
+wants_python=no
+if [ "${1:-}" = --test ] && ! cmp -s tests/schemathesis.txt "$python/installed.txt"; then
+    wants_python=yes
+fi
+
+have_python() {
+    python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1
+}
+
 missing() {
     command -v clang >/dev/null 2>&1 || printf ' clang'
     have_libclang || printf ' libclang-dev'
     command -v c++ >/dev/null 2>&1 || printf ' g++'
+    [ "$wants_python" = no ] || have_python || printf ' python3 python3-venv'
 }
 
 command -v cargo >/dev/null 2>&1 || fail "cargo is missing: install Rust $rust_wanted or later, see https://rustup.rs"
@@ -54,7 +66,17 @@ if [ -n "$packages" ]; then
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null ||
         fail "apt-get could not install:$packages. Install them by hand and run make again"
     packages=$(missing)
-    [ -z "$packages" ] || fail "still missing after apt-get:$packages"
+    [ -z "$packages" ] || fail "still missing after apt-get:$packages (Python is needed from 3.10 on)"
+fi
+
+if [ "$wants_python" = yes ]; then
+    echo "setup: making a Python environment for Schemathesis in $python (half a minute)"
+    rm -rf "$python"
+    mkdir -p "$python"
+    python3 -m venv "$python" || fail "python3 could not make an environment in $python"
+    "$python/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/schemathesis.txt ||
+        fail "pip could not install tests/schemathesis.txt, see above. It is needed once, and then kept in $python"
+    cp tests/schemathesis.txt "$python/installed.txt"
 fi
 
 if [ "${1:-}" = --test ]; then

@@ -15,8 +15,11 @@ pub const MAX_AUTHOR_BYTES: usize = 128;
 /// Bytes of a node's or a cluster's name. A node's name is the author of writes that name none. Refused at the start past it.
 pub const MAX_NAME_BYTES: usize = 128;
 
-/// Operations in one request of typed operations. 422 past it.
+/// Operations in one request of typed operations or one JSON patch. 422 past it.
 pub const MAX_OPS: usize = 100_000;
+
+/// Bytes of JSON, about, that one JSON patch may move and copy: as much as it could have sent. Each copy can double a document. 422 past it.
+pub const MAX_COPIED_BYTES: usize = 8 << 20;
 
 /// Heads that a `Parents` or `If-Match` version may name; a document with more concurrent heads is beyond any real use. 400 past it.
 pub const MAX_VERSION_HASHES: usize = 64;
@@ -123,6 +126,13 @@ pub const SHUTDOWN_MS: u64 = 5_000;
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// Milliseconds for a client to send a request's head, and its whole body. Of a bulk request's body: the most between two pieces.
+/// Characters of a client's `X-Request-Id`: any tracing system's fit. A longer one is replaced by the node's own.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Bytes of a JSON answer from which it is compressed for those who take gzip: below, it costs more than it saves.
+pub const GZIP_FROM_BYTES: usize = 1 << 10;
+
+/// Milliseconds for a client to send a request's head, and its whole body.
 pub const HEADER_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;
 

@@ -15,9 +15,9 @@ const NAMES: [&str; 3] = ["id", "_id", "key"];
 /// An open transaction, and what has happened in it.
 pub(super) struct Editor<'e, T> {
     pub tx: &'e mut T,
-    cx: &'e mut Context,
+    pub cx: &'e mut Context,
     /// The second pass: what is still not there cannot be derived, and is made like anything else.
-    second: bool,
+    pub second: bool,
     /// No later operation reads what is created now. Then it is told, and not made: it would only be rolled
     /// back, operation by operation.
     pub only_told: bool,
@@ -28,6 +28,9 @@ pub(super) struct Editor<'e, T> {
     created: FxHashMap<ObjId, usize>,
     /// Members deleted in this transaction: they were not absent before.
     deleted: FxHashSet<(ObjId, String)>,
+    /// In the second pass: created members that no operation has written yet. Whatever replaces their map
+    /// before that knows nothing of them, as in the first pass.
+    awaited: FxHashSet<(ObjId, String)>,
 }
 
 /// A member of a map or an element of a list.
@@ -58,7 +61,40 @@ impl<'e, T: Transactable> Editor<'e, T> {
             first: None,
             created: FxHashMap::default(),
             deleted: FxHashSet::default(),
+            awaited: FxHashSet::default(),
         }
+    }
+
+    /// To be called where several operations follow each other.
+    pub fn await_created(&mut self) -> Result<(), EditError> {
+        if !self.second {
+            return Ok(());
+        }
+        let mut objects: Vec<Option<ObjId>> = Vec::with_capacity(self.cx.created.len());
+        for Creation { parent, key, .. } in &self.cx.created {
+            let parent = match parent {
+                Parent::Existing(id) => Some(id.clone()),
+                Parent::Created(index) => objects.get(*index).cloned().flatten(),
+            };
+            let there = match &parent {
+                Some(parent) => self.tx.get(parent, key.as_str())?,
+                None => None,
+            };
+            objects.push(there.map(|(_, id)| id));
+            self.awaited.extend(parent.map(|parent| (parent, key.clone())));
+        }
+        Ok(())
+    }
+
+    /// From now on that member is like any other.
+    pub fn reach(&mut self, map: &ObjId, key: &str) {
+        if !self.awaited.is_empty() {
+            self.awaited.remove(&(map.clone(), key.to_owned()));
+        }
+    }
+
+    fn is_awaited(&self, map: &ObjId, key: &str) -> bool {
+        !self.awaited.is_empty() && self.awaited.contains(&(map.clone(), key.to_owned()))
     }
 
     /// Makes the whole document this.
@@ -87,6 +123,7 @@ impl<'e, T: Transactable> Editor<'e, T> {
             None => self.create(map, key, node),
             Some((value, id)) => {
                 let value = value.into_owned();
+                self.reach(map, key);
                 self.put_over(Slot::Member(map, key), value, &id, node)
             }
         }
@@ -169,19 +206,25 @@ impl<'e, T: Transactable> Editor<'e, T> {
         let mut there = there.iter().peekable();
         for (key, node) in members {
             while let Some((old, _)) = there.next_if(|(old, _)| old < key) {
-                self.delete_member(&object.id, old)?;
+                self.drop_member(&object.id, old)?;
             }
             match there.next_if(|(old, _)| old == key) {
                 Some((_, item)) => {
+                    self.reach(&object.id, key);
                     self.put_over_item(Slot::Member(&object.id, key), tree, item, node)?;
                 }
                 None => self.create(&object.id, key, node)?,
             }
         }
         for (old, _) in there {
-            self.delete_member(&object.id, old)?;
+            self.drop_member(&object.id, old)?;
         }
         Ok(())
+    }
+
+    /// Of a map that is to be without it.
+    fn drop_member(&mut self, map: &ObjId, key: &str) -> Result<(), EditError> {
+        if self.is_awaited(map, key) { Ok(()) } else { self.delete_member(map, key) }
     }
 
     fn update_list(&mut self, tree: &Tree, index: usize, nodes: &[Node]) -> Result<(), EditError> {

@@ -288,7 +288,7 @@ impl Document {
         }
         let base = at.clone().unwrap_or_else(|| self.doc.get_heads());
         let strings_are_text = self.id.as_str().starts_with("automerge:");
-        let mut cx = Context { deadline, strings_are_text, created: Vec::new() };
+        let mut cx = Context { deadline, strings_are_text, ..Context::default() };
         let is_new = self.is_empty() || deletion::is_deleted(&self.doc, &base);
         let mut tx = self.transaction(at.as_deref())?;
         if let Err(refused) = perform(&mut tx, edit, &mut cx) {

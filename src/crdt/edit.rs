@@ -5,10 +5,13 @@ use std::time::Instant;
 use automerge::transaction::Transactable;
 use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ScalarValue};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::assign::{Editor, signed};
 use super::json::step;
+use super::json_patch::{PatchOp, Taken};
 use super::typed::Node;
 use crate::base::limits::MAX_OPS;
 
@@ -23,6 +26,8 @@ pub enum Edit {
     Ops(Vec<Op>),
     /// Delete the version on which it is made. Concurrent edits bring the document back.
     Delete,
+    /// RFC 6902, likewise in this order.
+    JsonPatch(Vec<PatchOp>),
 }
 
 impl Edit {
@@ -42,12 +47,17 @@ impl Edit {
             Edit::MergePatch(Value::Object(members)) => members.len() <= FEW && members.values().all(short),
             Edit::MergePatch(_) => false,
             Edit::Ops(ops) => ops.len() <= FEW && !ops.iter().any(|op| matches!(op, Op::TextUpdate { .. })),
+            Edit::JsonPatch(ops) => {
+                let small =
+                    |op: &PatchOp| matches!(op, PatchOp::Remove { .. }) || op.value().is_some_and(short);
+                ops.len() <= FEW && ops.iter().all(small)
+            }
         }
     }
 }
 
 /// One typed operation. `path` is a JSON pointer (RFC 6901); positions count Unicode code points.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, ToSchema)]
 #[serde(tag = "op", deny_unknown_fields)]
 pub enum Op {
     #[serde(rename = "put")]
@@ -80,6 +90,9 @@ pub enum EditError {
     /// request's value or the path of the operation that failed.
     #[error("{pointer:?}: {reason}")]
     Refused { pointer: String, reason: String },
+    /// A test of a JSON patch: what is at `pointer` is not what was expected there.
+    #[error("{pointer:?} does not read as the test expects")]
+    TestFailed { pointer: String },
     /// A fault of ours or of Automerge's; the document in memory is thrown away.
     #[error("the edit failed: {reason}")]
     Failed { reason: String },
@@ -96,7 +109,7 @@ impl EditError {
             EditError::Refused { pointer, reason } => {
                 EditError::Refused { pointer: format!("{outer}{pointer}"), reason }
             }
-            failed => failed,
+            other => other,
         }
     }
 }
@@ -114,6 +127,11 @@ impl From<AutomergeError> for EditError {
 /// `Refused`, with the pointer of the operation at fault, for anything else; unknown operations and members
 /// too.
 pub fn parse_ops(value: &Value) -> Result<Vec<Op>, EditError> {
+    listed(value)
+}
+
+/// Reads a JSON list of operations.
+pub(super) fn listed<O: DeserializeOwned>(value: &Value) -> Result<Vec<O>, EditError> {
     let Value::Array(ops) = value else {
         return Err(EditError::refused("", "operations are a JSON list"));
     };
@@ -124,12 +142,13 @@ pub fn parse_ops(value: &Value) -> Result<Vec<Op>, EditError> {
         if !op.is_object() {
             return Err(EditError::refused(format!("/{i}"), "an operation is a JSON object"));
         }
-        Op::deserialize(op).map_err(|e| EditError::refused(format!("/{i}"), e.to_string()))
+        O::deserialize(op).map_err(|e| EditError::refused(format!("/{i}"), e.to_string()))
     };
     ops.iter().enumerate().map(read).collect()
 }
 
 /// What [`perform`] is told and finds out.
+#[derive(Default)]
 pub(super) struct Context {
     /// Differences of texts and lists may search until then; None: as long as they need.
     pub deadline: Option<Instant>,
@@ -138,6 +157,7 @@ pub(super) struct Context {
     /// Objects and counters that were created under an absent key of a map which was there before this
     /// transaction, or is itself in this list: outer ones first.
     pub created: Vec<Creation>,
+    pub taken: Taken,
 }
 
 /// An object or counter that every master would create alike.
@@ -185,10 +205,17 @@ pub(super) fn perform<T: Transactable>(tx: &mut T, edit: &Edit, cx: &mut Context
             Node::Map(members) => editor.merge(&ROOT, &members),
             _ => Err(no_object()),
         },
-        Edit::Ops(ops) => ops.iter().enumerate().try_for_each(|(i, op)| {
-            editor.only_told = matches!(op, Op::Put { .. }) && i + 1 == ops.len();
-            editor.perform(op)
-        }),
+        Edit::Ops(ops) => {
+            editor.await_created()?;
+            ops.iter().enumerate().try_for_each(|(i, op)| {
+                editor.only_told = matches!(op, Op::Put { .. }) && i + 1 == ops.len();
+                editor.perform(op)
+            })
+        }
+        Edit::JsonPatch(ops) => {
+            editor.await_created()?;
+            editor.patch(ops)
+        }
     }
 }
 
@@ -197,7 +224,7 @@ fn no_object() -> EditError {
 }
 
 /// Where an operation's path leads.
-enum Place {
+pub(super) enum Place {
     Root,
     Member {
         map: ObjId,
@@ -212,7 +239,7 @@ enum Place {
     },
 }
 
-enum Found {
+pub(super) enum Found {
     Scalar(ScalarValue),
     Object(ObjType, ObjId),
 }
@@ -258,22 +285,12 @@ impl<T: Transactable> Editor<'_, T> {
         let read = |value, level| Node::read(value, level).map_err(|e| e.under(path));
         let refuse = |reason: String| Err(EditError::refused(path, reason));
         let place = self.find(path)?;
+        if let Place::Member { map, key, .. } = &place {
+            self.reach(map, key);
+        }
         match op {
-            Op::Put { value, .. } => match (place, read(value, level)?) {
-                (Place::Root, Node::Map(members)) => self.put_root(&members),
-                (Place::Root, _) => Err(no_object()),
-                (Place::Member { map, key, .. }, node) => self.put_member(&map, &key, &node),
-                (Place::Element { list, index, there: Some(_) }, node) => {
-                    self.put_element(&list, index, &node)
-                }
-                (Place::Element { list, index, there: None }, node) => self.splice(&list, index, 0, &[node]),
-            },
-            Op::Delete { .. } => match place {
-                Place::Root => refuse("the document itself cannot be deleted by an operation".to_owned()),
-                Place::Member { map, key, there: Some(_) } => self.delete_member(&map, &key),
-                Place::Element { list, index, there: Some(_) } => self.splice(&list, index, 1, &[]),
-                Place::Member { .. } | Place::Element { .. } => refuse(ABSENT.to_owned()),
-            },
+            Op::Put { value, .. } => self.set(place, &read(value, level)?),
+            Op::Delete { .. } => self.remove(path, place),
             Op::Increment { by, .. } => match place {
                 Place::Member { map, key, there: None } => self.create(&map, &key, &Node::Counter(*by)),
                 Place::Member { map, key, there: Some(found) } => {
@@ -316,6 +333,29 @@ impl<T: Transactable> Editor<'_, T> {
                 self.splice(&list, *index, *count, &[])
             }
         }
+    }
+
+    /// Over what is there; just past the end of a list, as a further element.
+    pub fn set(&mut self, place: Place, node: &Node) -> Result<(), EditError> {
+        match (place, node) {
+            (Place::Root, Node::Map(members)) => self.put_root(members),
+            (Place::Root, _) => Err(no_object()),
+            (Place::Member { map, key, .. }, node) => self.put_member(&map, &key, node),
+            (Place::Element { list, index, there: Some(_) }, node) => self.put_element(&list, index, node),
+            (Place::Element { list, index, there: None }, node) => {
+                self.splice(&list, index, 0, std::slice::from_ref(node))
+            }
+        }
+    }
+
+    pub fn remove(&mut self, path: &str, place: Place) -> Result<(), EditError> {
+        let reason = match place {
+            Place::Member { map, key, there: Some(_) } => return self.delete_member(&map, &key),
+            Place::Element { list, index, there: Some(_) } => return self.splice(&list, index, 1, &[]),
+            Place::Root => "the document itself cannot be deleted by an operation",
+            Place::Member { .. } | Place::Element { .. } => ABSENT,
+        };
+        Err(EditError::refused(path, reason))
     }
 
     fn increment(
@@ -372,7 +412,7 @@ impl<T: Transactable> Editor<'_, T> {
     }
 
     /// Follows a JSON pointer. All but its last step must be there.
-    fn find(&self, path: &str) -> Result<Place, EditError> {
+    pub fn find(&self, path: &str) -> Result<Place, EditError> {
         if path.is_empty() {
             return Ok(Place::Root);
         }
@@ -435,10 +475,10 @@ impl<T: Transactable> Editor<'_, T> {
     }
 }
 
-const ABSENT: &str = "nothing is there";
+pub(super) const ABSENT: &str = "nothing is there";
 
 /// A step of a JSON pointer, as it is meant.
-fn unescaped(written: &str) -> Option<String> {
+pub(super) fn unescaped(written: &str) -> Option<String> {
     let mut parts = written.split('~');
     let mut key = parts.next()?.to_owned();
     for part in parts {

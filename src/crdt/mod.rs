@@ -2,7 +2,7 @@
 //!
 //! - `change`, `chunk`: one opaque change, and what can be told of it without a document
 //! - `document`, `clash`, `admit`, `wellformed`, `derive`, `deletion`: a materialised document, and what may become part of it
-//! - `edit`, `assign`, `difference`: what writers ask for, as operations on an open transaction
+//! - `edit`, `json_patch`, `assign`, `difference`: what writers ask for, as operations on an open transaction
 //! - `json`, `typed`, `tree`, `render`: JSON in and out
 
 mod admit;
@@ -18,6 +18,7 @@ mod difference;
 mod document;
 mod edit;
 mod json;
+mod json_patch;
 mod render;
 #[cfg(test)]
 mod tests;
@@ -31,3 +32,4 @@ pub use deletion::is_deletion;
 pub use document::{Document, Edited, LoadError, Rendered, VersionNotFound};
 pub use edit::{Edit, EditError, Op, parse_ops};
 pub use json::{JsonError, parse_json, parse_json_around};
+pub use json_patch::{PatchOp, parse_json_patch};

@@ -59,6 +59,32 @@ fn what_two_masters_create_at_once_is_created_once() {
 }
 
 #[test]
+fn what_several_operations_create_is_created_once_and_only_as_they_say() {
+    let (mut a, mut b) = (document(1), document(2));
+    let create = |member: &str| {
+        json!([
+            {"op": "put", "path": "/prefs", "value": {}},
+            {"op": "put", "path": "/prefs/deep", "value": {member: 1}},
+            {"op": "increment", "path": "/prefs/n", "by": 1},
+        ])
+    };
+    let from_a = ops(&mut a, None, create("x")).unwrap();
+    let from_b = ops(&mut b, None, create("y")).unwrap();
+    a.merge(&from_b.changes);
+    b.merge(&from_a.changes);
+    let both = json!({"prefs": {"deep": {"x": 1, "y": 1}, "n": {"$counter": 2}}});
+    assert_eq!((value(&a), value(&b)), (both.clone(), both));
+    let undone = json!([
+        {"op": "text.splice", "path": "/prefs/t", "pos": 0, "insert": "x"},
+        {"op": "list.insert", "path": "/prefs/l", "index": 0, "value": 1},
+        {"op": "increment", "path": "/prefs/m", "by": 1},
+        {"op": "put", "path": "/prefs", "value": {}},
+    ]);
+    ops(&mut a, None, undone).unwrap();
+    assert_eq!(value(&a), json!({"prefs": {}}));
+}
+
+#[test]
 fn what_hangs_on_a_clash_keeps_its_sequence_number() {
     let twin = |value: i64| {
         let mut doc = Automerge::new().with_actor(ActorId::from([9; 16]));

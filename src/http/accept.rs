@@ -54,7 +54,7 @@ impl Match {
 }
 
 /// A media range and its quality in thousandths; a quality that cannot be read counts as 1.
-fn read(range: &str) -> (&str, u16) {
+pub(super) fn read(range: &str) -> (&str, u16) {
     let mut parts = range.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
     let quality = parts

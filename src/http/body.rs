@@ -19,8 +19,8 @@ use super::problem::{MALFORMED, Problem, TOO_LARGE, TOO_SLOW};
 use crate::base::limits::MAX_BODY_BYTES;
 use crate::crdt::parse_json;
 
-/// From this size on, in bytes, a body is parsed aside: the other requests of the thread go on elsewhere.
-const HEAVY_BYTES: usize = 64 << 10;
+/// From this size on, in bytes, a body is parsed or compressed aside: the other requests of the thread go on elsewhere.
+pub(super) const HEAVY_BYTES: usize = 64 << 10;
 
 /// # Errors
 /// `TOO_LARGE`, by `Content-Length` before anything is read; `TOO_SLOW`; `MALFORMED` where it breaks off.

@@ -31,7 +31,7 @@ use crate::node::{Begun, Condition, Node, NodeError, Write, Written};
 
 pub(super) const PATH: &str = "/v1/bulk";
 
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// Answers are handed on once they are so many bytes, or nothing more is to be done at the moment.
 const ANSWER_BYTES: usize = 16 << 10;
@@ -45,7 +45,13 @@ pub(super) async fn answer(State(node): State<Node>, request: Request) -> Result
     }
     match media_type(&parts.headers)? {
         Some(found) if found.eq_ignore_ascii_case(NDJSON) => {}
-        found => return Err(unsupported(found.unwrap_or("a body without a type"), ACCEPT_POST, NDJSON)),
+        found => {
+            return Err(unsupported(
+                found.unwrap_or("a body without a type"),
+                ACCEPT_POST,
+                HeaderValue::from_static(NDJSON),
+            ));
+        }
     }
     let author = headers::author(&parts.headers)?;
     if !node.role().takes_writes() {

@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH,
-    LOCATION, VARY,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HeaderName,
+    IF_MATCH, IF_NONE_MATCH, LOCATION, VARY,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -14,22 +14,30 @@ use serde_json::Value;
 use super::accept::{self, AUTOMERGE, JSON};
 use super::body;
 use super::headers::{self, ACCEPT_PATCH, ACCEPT_POST, AUTHOR, CONFLICTS, CURRENT_VERSION, PARENTS, VERSION};
+use super::prefer::{self, PREFERENCE_APPLIED, Preferences, Wanted};
 use super::problem::{BAD_METHOD, MEDIA_TYPE, NOT_YET, Problem, refused};
 use super::query::{self, Query};
 use super::target::{self, Part, Target};
 use crate::base::DocId;
-use crate::crdt::{Edit, parse_ops};
-use crate::node::{Form, Node, Read, Write, Written};
+use crate::crdt::{Edit, parse_json_patch, parse_ops};
+use crate::node::{Form, Node, NodeError, Read, Write, Written};
 
-const MERGE_PATCH: &str = "application/merge-patch+json";
-const OPS: &str = "application/vnd.syncline.ops+json";
-const BYTES: &str = "application/octet-stream";
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(super) const JSON_PATCH: &str = "application/json-patch+json";
+pub(super) const OPS: &str = "application/vnd.syncline.ops+json";
+/// What `PATCH` takes, and what `POST`.
+const PATCHES: HeaderValue = HeaderValue::from_static(
+    "application/merge-patch+json, application/json-patch+json, application/vnd.syncline.ops+json",
+);
+const POSTS: HeaderValue = HeaderValue::from_static(AUTOMERGE);
+pub(super) const BYTES: &str = "application/octet-stream";
 
 /// What the body of a write is.
 #[derive(Clone, Copy)]
 enum Payload {
     Whole,
     MergePatch,
+    JsonPatch,
     Ops,
 }
 
@@ -47,9 +55,9 @@ pub(super) async fn answer(State(node): State<Node>, request: Request) -> Result
             write(&node, &doc, payload, &parts, body).await
         }
         (Part::Whole, &Method::DELETE) => delete(&node, &doc, &parts).await,
-        (Part::Whole, _) => Err(bad_method("GET, HEAD, PUT, PATCH, DELETE")),
+        (Part::Whole, _) => Err(bad_method("GET, HEAD, PUT, PATCH, DELETE").header(ACCEPT_PATCH, PATCHES)),
         (Part::Changes, &Method::POST) => admit(&node, &doc, &parts, body).await,
-        (Part::Changes, _) => Err(bad_method("POST")),
+        (Part::Changes, _) => Err(bad_method("POST").header(ACCEPT_POST, POSTS)),
         (Part::History | Part::Conflicts, _) => {
             Err(Problem::new(&NOT_YET, "histories and lists of conflicts are not there yet"))
         }
@@ -70,8 +78,13 @@ async fn read(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Probl
     query.end()?;
     let form = accept::form(&parts.headers, typed)?;
     let reading = node.read(doc, Read { at, form }).await?;
-    let etag = headers::etag(&reading.version, form);
-    let mut response = if headers::is_unmodified(&parts.headers, &etag)? {
+    let mut etag = headers::etag(&reading.version, form);
+    // In the order of RFC 9110, 13.2.2.
+    if let Some(None) = headers::named(&parts.headers, &IF_MATCH, &etag)? {
+        return Err(NodeError::PreconditionFailed { current: reading.version }.into());
+    }
+    let mut response = if let Some(Some(held)) = headers::named(&parts.headers, &IF_NONE_MATCH, &etag)? {
+        etag = held;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
@@ -84,7 +97,7 @@ async fn read(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Probl
     let headers = response.headers_mut();
     headers.insert(VERSION, headers::version(&reading.version));
     headers.insert(ETAG, etag);
-    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     // May be kept, and has to be asked about each time: anybody may write at any moment.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if reading.conflicts > 0 {
@@ -102,7 +115,7 @@ async fn delete(node: &Node, doc: &DocId, parts: &Parts) -> Result<Response, Pro
         condition: headers::condition(&parts.headers)?,
         author: headers::author(&parts.headers)?,
         must_exist: true,
-        wait: headers::wait(&parts.headers),
+        wait: prefer::preferences(&parts.headers).wait,
     };
     let Written { version, current, .. } = node.write(doc, write).await?;
     let headers = [(VERSION, headers::version(&version)), (CURRENT_VERSION, headers::version(&current))];
@@ -120,16 +133,18 @@ async fn write(
     let condition = headers::condition(&parts.headers)?;
     let parents = headers::parents(&parts.headers)?;
     let author = headers::author(&parts.headers)?;
-    let wait = headers::wait(&parts.headers);
+    let Preferences { wait, answer } = prefer::preferences(&parts.headers);
     let value = body::json(body).await?;
     let edit = match payload {
         Payload::Whole => Edit::Put(object(value)?),
         Payload::MergePatch => Edit::MergePatch(object(value)?),
+        Payload::JsonPatch => Edit::JsonPatch(parse_json_patch(&value)?),
         Payload::Ops => Edit::Ops(parse_ops(&value)?),
     };
-    let write = Write { edit, parents, condition, author, must_exist: false, wait };
+    let must_exist = matches!(payload, Payload::JsonPatch);
+    let write = Write { edit, parents, condition, author, must_exist, wait };
     let written = node.write(doc, write).await?;
-    Ok(done(doc, &written))
+    Ok(done(node, doc, written, answer).await)
 }
 
 async fn admit(node: &Node, doc: &DocId, parts: &Parts, body: Body) -> Result<Response, Problem> {
@@ -142,16 +157,61 @@ async fn admit(node: &Node, doc: &DocId, parts: &Parts, body: Body) -> Result<Re
     match media_type(&parts.headers)? {
         None => {}
         Some(found) if found.eq_ignore_ascii_case(AUTOMERGE) || found.eq_ignore_ascii_case(BYTES) => {}
-        Some(found) => return Err(unsupported(found, ACCEPT_POST, AUTOMERGE)),
+        Some(found) => return Err(unsupported(found, ACCEPT_POST, POSTS)),
     }
     let raw = body::bytes(body).await?;
     let written = node.admit(doc, raw).await?;
-    Ok(done(doc, &written))
+    Ok(done(node, doc, written, prefer::preferences(&parts.headers).answer).await)
 }
 
-/// The answer to a write.
-fn done(doc: &DocId, written: &Written) -> Response {
+/// The answer to a write: where somebody prefers it, with the document as it is then, or with nothing.
+async fn done(node: &Node, doc: &DocId, mut written: Written, wanted: Option<Wanted>) -> Response {
+    let reading = match wanted {
+        // A write that is on disk is answered, whatever comes of the read.
+        Some(Wanted::Representation) => Box::pin(node.read(doc, Read::default())).await.ok(),
+        _ => None,
+    };
+    let (body, applied) = match (reading, wanted) {
+        (Some(reading), _) => {
+            written.current = reading.version;
+            (Body::from(reading.body), Some("return=representation"))
+        }
+        (None, Some(Wanted::Minimal)) => (Body::empty(), Some("return=minimal")),
+        (None, _) => (Body::from(told(&written)), None),
+    };
+    let is_minimal = wanted == Some(Wanted::Minimal);
     let Written { created, version, current } = written;
+    let mut response = Response::new(body);
+    *response.status_mut() = match created {
+        true => StatusCode::CREATED,
+        false if is_minimal => StatusCode::NO_CONTENT,
+        false => StatusCode::OK,
+    };
+    let headers = response.headers_mut();
+    if !is_minimal {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    }
+    let version_value = headers::version(&version);
+    let current_value = if current == version { version_value.clone() } else { headers::version(&current) };
+    headers.insert(VERSION, version_value);
+    headers.insert(CURRENT_VERSION, current_value);
+    headers.insert(ETAG, headers::etag(&current, Form::Json));
+    if created || applied.is_some() {
+        let path = HeaderValue::try_from(target::path(doc)).ok();
+        if let Some(path) = path.clone().filter(|_| created) {
+            headers.insert(LOCATION, path);
+        }
+        if let Some(path) = path.filter(|_| applied.is_some() && !is_minimal) {
+            headers.insert(CONTENT_LOCATION, path);
+        }
+    }
+    if let Some(applied) = applied {
+        headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static(applied));
+    }
+    response
+}
+
+fn told(Written { created, version, current }: &Written) -> String {
     let mut text = String::with_capacity(96 + 68 * (version.len() + current.len()));
     text.push_str(if *created { "{\"created\":true" } else { "{\"created\":false" });
     for (member, heads) in [(",\"version\":[", version), (",\"current\":[", current)] {
@@ -160,35 +220,21 @@ fn done(doc: &DocId, written: &Written) -> Response {
         text.push(']');
     }
     text.push('}');
-    let mut response = Response::new(Body::from(text));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    let version_value = headers::version(version);
-    let current_value = if current == version { version_value.clone() } else { headers::version(current) };
-    headers.insert(VERSION, version_value);
-    headers.insert(CURRENT_VERSION, current_value);
-    headers.insert(ETAG, headers::etag(current, Form::Json));
-    if *created {
-        if let Ok(path) = HeaderValue::try_from(target::path(doc)) {
-            headers.insert(LOCATION, path);
-        }
-        *response.status_mut() = StatusCode::CREATED;
-    }
-    response
+    text
 }
 
 fn put_payload(headers: &HeaderMap) -> Result<Payload, Problem> {
     match media_type(headers)? {
         None => Ok(Payload::Whole),
         Some(found) if found.eq_ignore_ascii_case(JSON) => Ok(Payload::Whole),
-        Some(found) => Err(unsupported(found, ACCEPT, JSON)),
+        Some(found) => Err(unsupported(found, ACCEPT, HeaderValue::from_static(JSON))),
     }
 }
 
 fn patch_payload(headers: &HeaderMap) -> Result<Payload, Problem> {
-    const PATCHES: &str = "application/merge-patch+json, application/vnd.syncline.ops+json";
     match media_type(headers)? {
         Some(found) if found.eq_ignore_ascii_case(MERGE_PATCH) => Ok(Payload::MergePatch),
+        Some(found) if found.eq_ignore_ascii_case(JSON_PATCH) => Ok(Payload::JsonPatch),
         Some(found) if found.eq_ignore_ascii_case(OPS) => Ok(Payload::Ops),
         found => Err(unsupported(found.unwrap_or("a body without a type"), ACCEPT_PATCH, PATCHES)),
     }
@@ -204,14 +250,14 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Ok(Some(text.split(';').next().unwrap_or_default().trim()))
 }
 
-pub(super) fn unsupported(found: &str, header: HeaderName, taken: &'static str) -> Problem {
+pub(super) fn unsupported(found: &str, header: HeaderName, taken: HeaderValue) -> Problem {
     let advice = if found.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         "; curl sends that type with -d unless told -H 'Content-Type: …'"
     } else {
         ""
     };
-    Problem::new(&MEDIA_TYPE, format!("{found} is not taken here, but {taken}{advice}"))
-        .header(header, HeaderValue::from_static(taken))
+    let types = taken.to_str().unwrap_or_default();
+    Problem::new(&MEDIA_TYPE, format!("{found} is not taken here, but {types}{advice}")).header(header, taken)
 }
 
 pub(super) fn object(value: Value) -> Result<Value, Problem> {

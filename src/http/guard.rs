@@ -23,6 +23,8 @@ use tower::{Layer, Service};
 use super::access::{Access, Right};
 use super::headers::{bad, one};
 use super::health;
+use super::openapi;
+use super::page;
 use super::problem::{BAD_HOST, BAD_ORIGIN, NO_RIGHT, NO_TOKEN, Problem};
 
 /// Where links between nodes are taken.
@@ -30,11 +32,11 @@ const PEER: &str = "/v1/peer";
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, PATCH, POST, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Accept, Author, Authorization, Content-Type, If-Match, If-None-Match, Parents, Prefer",
+    "Accept, Author, Authorization, Content-Type, If-Match, If-None-Match, Parents, Prefer, X-Request-Id",
 );
 const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Accept-Patch, Accept-Post, Allow, Conflicts, Current-Version, ETag, Link, Location, Retry-After, Version, \
-     WWW-Authenticate",
+    "Accept-Patch, Accept-Post, Allow, Conflicts, Content-Location, Current-Version, ETag, Link, Location, \
+     Preference-Applied, Retry-After, Version, WWW-Authenticate, X-Request-Id",
 );
 /// Seconds for which a browser may remember the answer to a preflight.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -166,6 +168,8 @@ fn check_token(access: &Access, request: &Request) -> Result<(), Problem> {
 fn right(method: &Method, path: &str) -> Option<Right> {
     match path {
         health::LIVE | health::READY => None,
+        // Every node of this version says the same there.
+        openapi::PATH | page::PATH => None,
         PEER => Some(Right::Peer),
         _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => Some(Right::Read),
         _ => Some(Right::Write),
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_but_health_needs_a_right() {
+    fn every_path_but_health_and_the_description_needs_a_right() {
         let cases = [
             (Method::GET, "/v1/docs/a", Some(Right::Read)),
             (Method::HEAD, "/v1/cluster", Some(Right::Read)),
@@ -276,6 +280,9 @@ mod tests {
             (Method::GET, "/v1/peer", Some(Right::Peer)),
             (Method::GET, "/livez", None),
             (Method::GET, "/readyz", None),
+            (Method::GET, "/openapi.json", None),
+            (Method::GET, "/openapi.json/", Some(Right::Read)),
+            (Method::GET, "/docs", None),
         ];
         for (method, path, wanted) in cases {
             assert_eq!(right(&method, path), wanted, "{method} {path}");

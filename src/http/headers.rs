@@ -4,8 +4,8 @@ use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::problem::{MALFORMED, Problem};
-use crate::base::limits::{MAX_AUTHOR_BYTES, MAX_VERSION_HASHES, VERSION_WAIT_MS};
-use crate::base::{Hash, Heads, Millis, canonical_heads, version_digest};
+use crate::base::limits::{MAX_AUTHOR_BYTES, MAX_VERSION_HASHES};
+use crate::base::{Hash, Heads, canonical_heads, version_digest};
 use crate::node::{Condition, Form, Tags};
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("version");
@@ -13,7 +13,6 @@ pub(super) const CURRENT_VERSION: HeaderName = HeaderName::from_static("current-
 pub(super) const PARENTS: HeaderName = HeaderName::from_static("parents");
 pub(super) const AUTHOR: HeaderName = HeaderName::from_static("author");
 pub(super) const CONFLICTS: HeaderName = HeaderName::from_static("conflicts");
-pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 pub(super) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
@@ -83,11 +82,37 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     Ok(Condition { if_match: read(IF_MATCH)?, if_none_match: read(IF_NONE_MATCH)? })
 }
 
-/// Does the caller have this representation already?
-pub(super) fn is_unmodified(headers: &HeaderMap, etag: &HeaderValue) -> Result<bool, Problem> {
-    let Some(text) = list(headers, &IF_NONE_MATCH)? else { return Ok(false) };
-    let strong = |item: &str| item.strip_prefix("W/").unwrap_or(item).as_bytes() == etag.as_bytes();
-    Ok(items(&text).any(|item| item == "*" || strong(item)))
+/// The tag of the same representation, compressed.
+pub(super) fn compressed_etag(etag: &HeaderValue) -> HeaderValue {
+    let plain = etag.to_str().unwrap_or_default();
+    value(format!("{}{COMPRESSED}", plain.strip_suffix('"').unwrap_or(plain)))
+}
+
+/// What stands at the end of the tag of a compressed representation, instead of the quote.
+const COMPRESSED: &str = "z\"";
+
+/// Which of the tags in this header of a read is one of the representation, plain or compressed: whether to
+/// compress is ours to choose, so whichever the caller has is the one that is selected. `*` stands for the
+/// plain one. `None` where the header is not there, `Some(None)` where none fits.
+///
+/// `If-Match` compares strongly, `If-None-Match` weakly.
+pub(super) fn named(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    etag: &HeaderValue,
+) -> Result<Option<Option<HeaderValue>>, Problem> {
+    let Some(text) = list(headers, name)? else { return Ok(None) };
+    let plain = etag.to_str().unwrap_or_default();
+    let is_ours = |item: &str| {
+        let bare = plain.strip_suffix('"').and_then(|bare| item.strip_prefix(bare));
+        bare.is_some_and(|end| end == "\"" || end == COMPRESSED)
+    };
+    let found = items(&text).find_map(|item| match item.strip_prefix("W/") {
+        Some(tag) => (name == IF_NONE_MATCH && is_ours(tag)).then_some(tag),
+        None if item == "*" => Some(plain),
+        None => is_ours(item).then_some(item),
+    });
+    Ok(Some(found.map(|tag| value(tag.to_owned()))))
 }
 
 /// Who wrote it, where the caller says.
@@ -98,18 +123,6 @@ pub(super) fn author(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
     let author = std::str::from_utf8(author.as_bytes()).map_err(|_| bad(&AUTHOR, "is not UTF-8"))?;
     Ok(Some(author.to_owned()).filter(|author| !author.is_empty()))
-}
-
-/// `Prefer: wait=N`, in seconds. As RFC 7240 wants it, a preference that cannot be read is none.
-pub(super) fn wait(headers: &HeaderMap) -> Millis {
-    let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
-    let preferences = lines.flat_map(|line| line.split([',', ';']));
-    let seconds =
-        preferences.filter_map(|preference| preference.split_once('=')).find_map(|(name, value)| {
-            let value = value.trim().trim_matches('"');
-            name.trim().eq_ignore_ascii_case("wait").then(|| value.parse::<u64>().ok()).flatten()
-        });
-    Millis(seconds.map_or(VERSION_WAIT_MS, |seconds| seconds.saturating_mul(1_000).min(VERSION_WAIT_MS)))
 }
 
 /// A header that may be there once.
@@ -157,7 +170,7 @@ fn tags(text: &str, weak: bool) -> Result<Tags, String> {
         let tag = strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
         let tag = tag.ok_or("is not a list of quoted tags")?;
         // A tag that is none of ours is the tag of no version.
-        let digest = tag.rsplit_once('-').filter(|(_, form)| matches!(*form, "j" | "t" | "a"));
+        let digest = tag.rsplit_once('-').filter(|(_, form)| matches!(*form, "j" | "jz" | "t" | "tz" | "a"));
         if let Some(digest) = digest.and_then(|(digest, _)| hex(digest))
             && (weak || !is_weak)
         {
@@ -250,6 +263,9 @@ mod tests {
             let read = condition(&headers).expect("well-formed");
             assert_eq!(read, Condition { if_match: Some(Tags::These(vec![digest])), if_none_match: None });
         }
+        let packed = compressed_etag(&etag(&heads(&[3]), Form::TypedJson));
+        let read = condition(&[(IF_MATCH, packed)].into_iter().collect()).expect("well-formed");
+        assert_eq!(read.if_match, Some(Tags::These(vec![digest])));
         assert_ne!(etag(&heads(&[3]), Form::Json), etag(&heads(&[3]), Form::Automerge));
     }
 
@@ -268,12 +284,27 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_has_the_representation_is_told_so() {
+    fn a_readers_tags_name_a_representation_plain_or_compressed() {
         let tag = etag(&heads(&[3]), Form::Json);
         let text = tag.to_str().expect("ASCII");
-        let ask = |line: &str| is_unmodified(&with(&IF_NONE_MATCH, &[line]), &tag).expect("well-formed");
-        assert!(ask(text) && ask("*") && ask(&format!("\"x\", W/{text}")));
-        assert!(!ask("\"x\"") && !ask(&text.replace("-j", "-t")));
+        let packed = compressed_etag(&tag);
+        assert_eq!(packed.to_str().expect("ASCII"), text.replace("-j", "-jz"));
+        let packed = packed.to_str().expect("ASCII");
+        let ask = |name, line: &str| {
+            let found = named(&with(&name, &[line]), &name, &tag).expect("well-formed").expect("it is there");
+            found.map(|tag| tag.to_str().expect("ASCII").to_owned())
+        };
+        for name in [IF_MATCH, IF_NONE_MATCH] {
+            assert_eq!(ask(name.clone(), text).as_deref(), Some(text));
+            assert_eq!(ask(name.clone(), &format!("\"x\", {packed}")).as_deref(), Some(packed));
+            assert_eq!(ask(name.clone(), "*").as_deref(), Some(text));
+            for other in ["\"x\"", "", &text.replace("-j", "-t"), &text.replace("-j", "-jx")] {
+                assert_eq!(ask(name.clone(), other), None, "{other}");
+            }
+        }
+        assert_eq!(ask(IF_NONE_MATCH, &format!("W/{text}")).as_deref(), Some(text));
+        assert_eq!(ask(IF_MATCH, &format!("W/{text}")), None);
+        assert_eq!(named(&HeaderMap::new(), &IF_MATCH, &tag).expect("absent"), None);
     }
 
     #[test]
@@ -288,15 +319,5 @@ mod tests {
         assert!(bytes(&[b'x'; MAX_AUTHOR_BYTES + 1]).is_err());
         assert!(bytes(&[0xff, 0xfe]).is_err());
         assert!(author(&with(&AUTHOR, &["a", "b"])).is_err());
-    }
-
-    #[test]
-    fn a_wait_is_read_within_its_limit() {
-        let ask = |line| wait(&with(&PREFER, &[line]));
-        assert_eq!(ask("wait=2"), Millis(2_000));
-        assert_eq!(ask("respond-async, Wait=0"), Millis(0));
-        assert_eq!(ask("wait=99999999999999999999"), Millis(VERSION_WAIT_MS));
-        assert_eq!(ask("wait=60"), Millis(VERSION_WAIT_MS));
-        assert_eq!(ask("wait=soon"), Millis(VERSION_WAIT_MS));
     }
 }

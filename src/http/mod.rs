@@ -1,9 +1,11 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
 //! - `documents`, `bulk`, `list`, `cluster`, `health`, `metrics`: what can be asked
-//! - `target`, `query`, `headers`, `accept`, `body`, `percent`: how it is read
+//! - `target`, `query`, `headers`, `accept`, `prefer`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
+//! - `answer`, `compress`, `request_id`: what holds of every answer
 //! - `access`, `guard`: who may ask
+//! - `openapi`, `page`: the description of all of it, for programs and for people
 //! - `serve`, `stall`: connections; `requests`: what is counted of them
 //!
 //! [`router`] answers, [`guard`] stands before it and before whatever else the node serves, [`serve`] runs both
@@ -11,19 +13,25 @@
 
 mod accept;
 mod access;
+mod answer;
 mod body;
 mod bulk;
 mod cluster;
+mod compress;
 mod documents;
 mod guard;
 mod headers;
 mod health;
 mod list;
 mod metrics;
+mod openapi;
+mod page;
 mod percent;
+mod prefer;
 mod problem;
 mod process;
 mod query;
+mod request_id;
 mod requests;
 mod serve;
 mod stall;
@@ -60,6 +68,8 @@ pub fn router(node: Node) -> Router {
         .route("/v1/cluster", get(cluster::answer))
         .route(health::LIVE, get(health::live))
         .route(health::READY, get(health::ready))
+        .route(openapi::PATH, get(openapi::answer))
+        .route(page::PATH, get(page::answer))
         .method_not_allowed_fallback(bad_method)
         .fallback(nothing_here)
         .with_state(node)
@@ -75,7 +85,7 @@ fn state(status: StatusCode, state: &impl Serialize) -> Result<Response, Problem
     Ok(response)
 }
 
-/// The router itself adds `Allow`.
+/// The router itself adds `Allow`; of `OPTIONS`, see `answer`.
 async fn bad_method(method: Method) -> Problem {
     Problem::new(&BAD_METHOD, format!("{method} does not apply here"))
 }

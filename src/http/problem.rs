@@ -3,8 +3,8 @@
 //! `type` is `urn:syncline:problem:` and a name of the table below; it never changes. What only the operator
 //! can use (paths, the storage's own words) goes to the log, not to the caller.
 
-use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -16,9 +16,9 @@ use crate::node::NodeError;
 /// What all answers of one `type` share.
 #[derive(Debug)]
 pub(super) struct Kind {
-    status: StatusCode,
-    name: &'static str,
-    title: &'static str,
+    pub status: StatusCode,
+    pub name: &'static str,
+    pub title: &'static str,
 }
 
 /// One answer that is no success.
@@ -34,7 +34,6 @@ macro_rules! kinds {
     ($($kind:ident = $status:ident, $name:literal, $title:literal;)*) => {
         $(pub(super) static $kind: Kind = Kind { status: StatusCode::$status, name: $name, title: $title };)*
 
-        #[cfg(test)]
         pub(super) static KINDS: &[&Kind] = &[$(&$kind),*];
     };
 }
@@ -56,6 +55,7 @@ kinds! {
     NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "There is no such representation";
     TOO_SLOW = REQUEST_TIMEOUT, "too-slow", "The body took too long";
     MISSING = CONFLICT, "missing-dependencies", "Changes that these depend on are missing";
+    TEST_FAILED = CONFLICT, "test-failed", "A test of the patch failed";
     PRECONDITION = PRECONDITION_FAILED, "precondition-failed", "The document has another version";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's media type is not taken here";
@@ -73,6 +73,13 @@ kinds! {
 
 /// Seconds after which a client may ask again.
 const RETRY: HeaderValue = HeaderValue::from_static("1");
+
+impl Kind {
+    /// What `type` says.
+    pub fn urn(&self) -> String {
+        format!("urn:syncline:problem:{}", self.name)
+    }
+}
 
 impl Problem {
     pub fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
@@ -105,9 +112,9 @@ impl Problem {
 
     /// The JSON object that tells it.
     pub fn body(self) -> Value {
-        let Kind { status, name, title } = self.kind;
+        let Kind { status, title, .. } = self.kind;
         let mut body = Map::new();
-        body.insert("type".into(), format!("urn:syncline:problem:{name}").into());
+        body.insert("type".into(), self.kind.urn().into());
         body.insert("title".into(), (*title).into());
         body.insert("status".into(), status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
@@ -123,13 +130,38 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let (status, more) = (self.status(), std::mem::take(&mut self.headers));
-        let mut response = Response::new(Body::from(self.body().to_string()));
+        let text = self.body().to_string();
+        let mut response = Response::new(Body::from(text.clone()));
         *response.status_mut() = status;
+        response.extensions_mut().insert(Told(text));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(more);
         response
     }
+}
+
+/// A problem's body, kept beside it until its request's id is put in.
+#[derive(Clone)]
+struct Told(String);
+
+/// Puts the request's id into the body of a problem; leaves other answers alone.
+pub(super) fn name_request(response: &mut Response, id: &HeaderValue) {
+    let Some(Told(mut text)) = response.extensions_mut().remove() else { return };
+    text.pop();
+    text.push_str(",\"request\":");
+    text.push_str(&Value::from(id.to_str().unwrap_or_default()).to_string());
+    text.push('}');
+    response.headers_mut().insert(CONTENT_LENGTH, text.len().into());
+    // An answer to HEAD has lost its body already.
+    if response.body().size_hint().exact() != Some(0) {
+        *response.body_mut() = Body::from(text);
+    }
+}
+
+/// The answer is to be something else.
+pub(super) fn forget(response: &mut Response) {
+    response.extensions_mut().remove::<Told>();
 }
 
 impl From<NodeError> for Problem {
@@ -171,7 +203,9 @@ impl From<NodeError> for Problem {
 
 impl From<EditError> for Problem {
     fn from(error: EditError) -> Self {
+        let detail = error.to_string();
         match error {
+            EditError::TestFailed { pointer } => Self::new(&TEST_FAILED, detail).with("pointer", pointer),
             EditError::Refused { pointer, reason } => refused(pointer, reason),
             EditError::Failed { reason } => {
                 tracing::error!(%reason, "an edit failed");
@@ -241,6 +275,7 @@ mod tests {
                 Some(vec![hex.clone()].into()),
             ),
             (EditError::Refused { pointer, reason: "no".into() }.into(), 422, "refused", Some("/a".into())),
+            (EditError::TestFailed { pointer: "/b".into() }.into(), 409, "test-failed", Some("/b".into())),
             (EditError::Failed { reason: reason.clone() }.into(), 500, "failed", None),
             (
                 AdmitError::Missing { hashes: vec![hash] }.into(),

@@ -18,20 +18,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 use tracing::{Level, debug, enabled, warn};
 
+use super::answer::answer;
 use super::body::Timed;
-use super::bulk;
 use super::requests::{Kind, Requests};
 use super::stall::Moving;
+use super::{bulk, request_id};
 use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
 
 /// After an accept that failed for want of files or memory, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
-
-/// The header by which an answer names its request, where it has a name.
-const REQUEST_ID: &str = "x-request-id";
 
 /// How long a client may take, and how many there may be. Smaller only in tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,21 +129,21 @@ async fn connection(
         return debug!(%error, "a connection ended before it began");
     }
     let service = service_fn(|request: Request<Incoming>| {
-        let mut router = router.clone();
+        let router = router.clone();
         async move {
             let endless = request.uri().path() == bulk::PATH;
             let request = request.map(|body| Timed::new(body, bounds.body, endless));
             let kind = Kind::of(request.method(), request.uri().path());
             let under_way = requests.begin();
             let start = Instant::now();
-            let answer = if enabled!(Level::DEBUG) {
+            let answered = if enabled!(Level::DEBUG) {
                 logged(router, request, kind, start).await
             } else {
-                router.call(request).await
+                answer(router, request).await
             };
-            let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
+            let status = answered.as_ref().map_or(0, |response| response.status().as_u16());
             under_way.done(kind, status, start.elapsed());
-            answer
+            answered
         }
     });
     // Without a timer hyper has no deadline for heads.
@@ -173,17 +170,15 @@ async fn connection(
 
 /// One line a request. Queries stay out of it, and so do headers: they may hold secrets.
 async fn logged(
-    mut router: Router,
+    router: Router,
     request: Request<Timed>,
     kind: Kind,
     start: Instant,
 ) -> Result<Response, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answer = router.call(request).await;
-    if let Ok(response) = &answer {
-        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        let (status, ms) = (response.status().as_u16(), start.elapsed().as_secs_f64() * 1_000.0);
-        debug!(%method, route = kind.route(), path, status, ms, id, "request");
-    }
-    answer
+    let response = answer(router, request).await?;
+    let id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok());
+    let (status, ms) = (response.status().as_u16(), start.elapsed().as_secs_f64() * 1_000.0);
+    debug!(id, %method, route = kind.route(), path, status, ms, "request");
+    Ok(response)
 }

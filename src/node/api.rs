@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::base::{DocId, Hash, Heads, Millis, Role};
 use crate::crdt::{AdmitError, Edit, EditError};
@@ -117,7 +118,7 @@ pub enum NodeError {
 }
 
 /// The cluster as this node sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ClusterView {
     pub cluster: String,
     /// Id of the node that answers.
@@ -128,7 +129,7 @@ pub struct ClusterView {
 }
 
 /// Four honest words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterState {
     /// Every known node was heard of lately, and all have the same.
@@ -141,7 +142,7 @@ pub enum ClusterState {
     Unknown,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeRow {
     pub id: String,
     pub name: String,
@@ -167,7 +168,7 @@ pub struct NodeRow {
 }
 
 /// How a node stands, for health checks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
     pub role: String,
     /// The store takes commits.

@@ -17,7 +17,7 @@ fn fork(doc: &Automerge, actor: u8) -> Automerge {
 }
 
 fn context(strings_are_text: bool) -> Context {
-    Context { deadline: None, strings_are_text, created: Vec::new() }
+    Context { strings_are_text, ..Context::default() }
 }
 
 /// What the caller does; returns what was created, and how many operations the second pass took.

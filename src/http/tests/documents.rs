@@ -68,7 +68,7 @@ async fn each_representation_has_its_own_tag() {
     let tags = [plain.header("etag"), typed.header("etag"), binary.header("etag")];
     assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2]);
     for answer in [&plain, &typed, &binary] {
-        assert_eq!(answer.header("vary"), "Accept");
+        assert_eq!(answer.header("vary"), "Accept, Accept-Encoding");
         assert_eq!(answer.header("version"), plain.header("version"));
     }
     site.get("/v1/docs/a?typed=yes").await.problem(400, "malformed");

@@ -1,12 +1,16 @@
 //! Every route and every error of docs/rest.md, asked through the guarded router of a node in memory.
 
+mod answers;
 mod bulk;
 mod callers;
 mod documents;
+mod exchanges;
 mod metrics;
+mod patches;
 mod refusals;
 mod resources;
 mod serve;
+pub(super) mod snapshot;
 
 use std::sync::Arc;
 
@@ -16,7 +20,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tower::ServiceExt;
 
 use super::{Access, guard, router};
 use crate::base::Role;
@@ -24,16 +27,16 @@ use crate::node::{Node, NodeConfig};
 use crate::store::MemoryStore;
 
 /// A node, and the disk under it.
-struct Site {
-    node: Node,
+pub(super) struct Site {
+    pub node: Node,
     disk: MemoryStore,
     router: Router,
 }
 
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 fn config(role: Role) -> NodeConfig {
@@ -47,12 +50,17 @@ fn site_with(config: NodeConfig, access: Access) -> Site {
     Site { node, disk, router }
 }
 
-fn site() -> Site {
+pub(super) fn site() -> Site {
     site_with(config(Role::Master), Access::open())
 }
 
 /// A call, in the words of a command line.
-fn call(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+pub(super) fn call(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path).body(body.into()).expect("a request");
     request.headers_mut().insert("host", HeaderValue::from_static("localhost:4380"));
     for (name, value) in headers {
@@ -63,14 +71,14 @@ fn call(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body
 }
 
 impl Site {
-    async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
+    pub async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = crate::http::answer::answer(self.router.clone(), request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.ask(call("GET", path, &[], "")).await
     }
 
@@ -86,7 +94,7 @@ impl Site {
 
 impl Answer {
     #[track_caller]
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers));
         value.to_str().expect("ASCII")
     }
