@@ -13,6 +13,15 @@ pub enum TelemetryError {
     Start(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Is this a filter that [`start`] takes?
+///
+/// # Errors
+/// Where it is not.
+pub fn check(filter: &str) -> Result<(), TelemetryError> {
+    EnvFilter::try_new(filter)?;
+    Ok(())
+}
+
 /// Begins to log what `filter` lets through: a line for people, or with `json` an object a line.
 /// Once per process.
 ///

@@ -3,12 +3,14 @@
 mod bounds;
 mod ids;
 pub mod limits;
+mod meter;
 mod planted;
 mod vector;
 mod version;
 
 pub use bounds::Bounds;
 pub use ids::{Change, DocId, DocIdError, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role};
+pub use meter::{Counted, Counter, DURATIONS, Histogram, SIZES};
 #[cfg(feature = "planted-bugs")]
 pub use planted::plant;
 pub use planted::{Bug, planted};

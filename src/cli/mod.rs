@@ -6,8 +6,10 @@
 mod bench;
 mod client;
 mod cluster;
+mod config;
 mod demo;
 mod doc;
+mod generated;
 mod output;
 mod progress;
 mod scratch;
@@ -18,7 +20,7 @@ mod transfer;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::output::Failure;
 
@@ -40,8 +42,14 @@ enum Command {
     Doc(doc::Doc),
     /// See how the nodes of a cluster stand
     Cluster(cluster::Cluster),
+    /// Check the settings of a node, or show them
+    Config(config::Config),
     /// Measure, with nodes of its own on this machine
     Bench(bench::Bench),
+    /// Print a script that completes this program's commands in a shell
+    Completions(generated::Completions),
+    /// Print the manual, or write its pages
+    Man(generated::Manual),
 }
 
 const EXIT_CODES: &str = "\
@@ -56,7 +64,10 @@ impl Cli {
             Command::Demo(demo) => demo.run().await,
             Command::Doc(doc) => doc.run().await,
             Command::Cluster(cluster) => cluster.run().await,
+            Command::Config(config) => config.run(),
             Command::Bench(bench) => bench.run().await,
+            Command::Completions(completions) => completions.run(Self::command()),
+            Command::Man(manual) => manual.run(Self::command()),
         };
         output::exit(done)
     }

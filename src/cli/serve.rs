@@ -7,6 +7,7 @@ use clap::Args;
 use super::output::{Failure, print};
 use super::signals::Signals;
 use crate::config::{Given, LogFormat, Settings};
+use crate::http::Bounds;
 use crate::net::PeerUrl;
 use crate::server::Server;
 use crate::telemetry;
@@ -32,6 +33,10 @@ pub struct Serve {
     #[arg(long, env = "SYNCLINE_CONFIG", value_name = "FILE", hide_env_values = true)]
     config: Option<PathBuf>,
 
+    /// For tests, which cannot wait for the real ones: HEAD_MS,BODY_MS,STALL_MS,CONNECTIONS
+    #[arg(long, hide = true, value_name = "BOUNDS")]
+    http_bounds: Option<Bounds>,
+
     #[command(flatten)]
     given: Given,
 }
@@ -44,9 +49,10 @@ impl Serve {
         let signals = Signals::listen().map_err(|error| Failure::refused(format!("signals: {error}")))?;
         let stop = signals.stop();
         tokio::pin!(stop);
+        let bounds = self.http_bounds.unwrap_or_default();
         let about = about(&settings);
         let server = tokio::select! {
-            server = Server::start(settings) => server?,
+            server = Server::start_within(settings, bounds) => server?,
             () = &mut stop => return Ok(()),
         };
         // First where it listens, which is what programs look for. Nobody needs to read it: a node whose

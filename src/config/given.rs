@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ConfigError, Settings};
 use crate::base::Role;
@@ -16,7 +16,7 @@ use crate::net::PeerUrl;
 /// What one source says; empty is what it leaves to the next.
 ///
 /// In the file a setting has the name of its flag, and those that may be repeated are lists.
-#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Given {
     /// Name of this node, for people; also the author of writes that name none [default: HOSTNAME:PORT]
@@ -35,7 +35,7 @@ pub struct Given {
 
     /// master (takes writes) or replica (read-only) [default: master]
     #[arg(long, env = "SYNCLINE_ROLE", value_name = "ROLE", hide_env_values = true)]
-    #[serde(deserialize_with = "optional")]
+    #[serde(serialize_with = "text", deserialize_with = "optional")]
     pub role: Option<Role>,
 
     /// For a master: base URL of a master to link with, as http://10.0.0.2:4380; may be repeated
@@ -47,7 +47,7 @@ pub struct Given {
         value_delimiter = ',',
         hide_env_values = true
     )]
-    #[serde(deserialize_with = "list")]
+    #[serde(serialize_with = "texts", deserialize_with = "list")]
     pub peer: Vec<PeerUrl>,
 
     /// For a replica: base URL of the node to follow; repeated: the next where the one before fails
@@ -59,7 +59,7 @@ pub struct Given {
         value_delimiter = ',',
         hide_env_values = true
     )]
-    #[serde(deserialize_with = "list")]
+    #[serde(serialize_with = "texts", deserialize_with = "list")]
     pub upstream: Vec<PeerUrl>,
 
     /// Name of the cluster; nodes of different clusters never link [default: syncline]
@@ -142,7 +142,7 @@ pub struct Given {
     pub log_format: Option<LogFormat>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     Text,
@@ -155,13 +155,17 @@ impl Given {
     /// # Errors
     /// When it cannot be read, or holds what is not a setting; with the line.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| ConfigError::Unreadable { path: path.to_owned(), reason: e.to_string() })?;
+        let text = Self::text(path)?;
         Self::parse(&text).map_err(|(line, reason)| ConfigError::File { path: path.to_owned(), line, reason })
     }
 
+    pub(super) fn text(path: &Path) -> Result<String, ConfigError> {
+        std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::Unreadable { path: path.to_owned(), reason: e.to_string() })
+    }
+
     /// The error is a line, counted from 1, and what is wrong there.
-    fn parse(text: &str) -> Result<Self, (usize, String)> {
+    pub(super) fn parse(text: &str) -> Result<Self, (usize, String)> {
         toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             // The parser's longer messages have several lines.
@@ -199,6 +203,28 @@ impl Given {
     }
 }
 
+/// All of them, as if one source had given each.
+impl From<Settings> for Given {
+    fn from(settings: Settings) -> Self {
+        Self {
+            name: settings.name,
+            listen: Some(settings.listen),
+            data_dir: Some(settings.data_dir),
+            role: Some(settings.role),
+            peer: settings.peers,
+            upstream: settings.upstreams,
+            cluster: Some(settings.cluster),
+            advertise: settings.advertise,
+            token_file: settings.token_file,
+            peer_token_file: settings.peer_token_file,
+            allow_host: settings.allow_hosts,
+            allow_origin: settings.allow_origins,
+            log: Some(settings.log),
+            log_format: Some(settings.log_format),
+        }
+    }
+}
+
 fn first<T>(one: Vec<T>, other: Vec<T>) -> Vec<T> {
     if one.is_empty() { other } else { one }
 }
@@ -220,6 +246,14 @@ where
     T: FromStr<Err: Display>,
 {
     String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn text<S: Serializer>(value: &Option<impl Display>, to: S) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(ToString::to_string).serialize(to)
+}
+
+fn texts<S: Serializer>(values: &[impl Display], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(values.iter().map(ToString::to_string))
 }
 
 fn list<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>

@@ -2,9 +2,11 @@
 //!
 //! There is one list of settings, [`Given`]; each source fills one, and [`Settings::new`] judges the whole.
 
+mod check;
 mod given;
 mod token;
 
+pub use check::{Findings, Shown, Source, Sourced, open_to_all};
 pub use given::{Given, LogFormat};
 pub use token::{first_token, read_token_file};
 
@@ -96,8 +98,13 @@ impl Settings {
     /// # Errors
     /// Where one setting forbids another, or a text is none that others could be told.
     pub fn new(given: Given) -> Result<Self, ConfigError> {
+        let settings = Self::fill(given);
+        settings.problems().into_iter().next().map_or(Ok(settings), Err)
+    }
+
+    fn fill(given: Given) -> Self {
         let default = Self::default();
-        let settings = Self {
+        Self {
             name: given.name,
             listen: given.listen.unwrap_or(default.listen),
             data_dir: given.data_dir.unwrap_or(default.data_dir),
@@ -112,32 +119,26 @@ impl Settings {
             allow_origins: given.allow_origin,
             log: given.log.unwrap_or(default.log),
             log_format: given.log_format.unwrap_or(default.log_format),
-        };
-        settings.judge()?;
-        Ok(settings)
+        }
     }
 
-    fn judge(&self) -> Result<(), ConfigError> {
+    fn problems(&self) -> Vec<ConfigError> {
+        let mut problems = Vec::new();
         match self.role {
-            Role::Master if !self.upstreams.is_empty() => return Err(ConfigError::UpstreamOnMaster),
-            Role::Replica if !self.peers.is_empty() => return Err(ConfigError::PeerOnReplica),
+            Role::Master if !self.upstreams.is_empty() => problems.push(ConfigError::UpstreamOnMaster),
+            Role::Replica if !self.peers.is_empty() => problems.push(ConfigError::PeerOnReplica),
             Role::Master | Role::Replica => {}
         }
         if !self.listen.ip().is_loopback() && self.token_file.is_none() {
-            return Err(ConfigError::OpenToAll(self.listen));
+            problems.push(ConfigError::OpenToAll(self.listen));
         }
         for (flag, text) in [("name", self.name.as_deref()), ("cluster", Some(&*self.cluster))] {
-            match text {
-                Some(text) if !is_name(text) => {
-                    return Err(ConfigError::Name { flag, text: text.to_owned() });
-                }
-                Some(_) | None => {}
-            }
+            let bad = text.filter(|text| !is_name(text));
+            problems.extend(bad.map(|text| ConfigError::Name { flag, text: text.to_owned() }));
         }
-        match &self.advertise {
-            Some(url) if !is_base_url(url) => Err(ConfigError::Advertise(url.clone())),
-            Some(_) | None => Ok(()),
-        }
+        let url = self.advertise.iter().find(|url| !is_base_url(url));
+        problems.extend(url.map(|url| ConfigError::Advertise(url.clone())));
+        problems
     }
 }
 

@@ -276,6 +276,7 @@ mod tests {
             (Method::POST, "/v1/docs/a/changes", Some(Right::Write)),
             (Method::DELETE, "/anything", Some(Right::Write)),
             (Method::GET, "/", Some(Right::Read)),
+            (Method::GET, "/metrics", Some(Right::Read)),
             (Method::GET, "/v1/peer", Some(Right::Peer)),
             (Method::GET, "/livez", None),
             (Method::GET, "/readyz", None),

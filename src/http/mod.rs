@@ -1,12 +1,12 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
-//! - `documents`, `past`, `bulk`, `list`, `cluster`, `health`: what can be asked
+//! - `documents`, `past`, `bulk`, `list`, `cluster`, `health`, `metrics`: what can be asked
 //! - `target`, `query`, `headers`, `accept`, `prefer`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
 //! - `answer`, `compress`, `request_id`: what holds of every answer
 //! - `access`, `guard`: who may ask
 //! - `openapi`, `page`: the description of all of it, for programs and for people
-//! - `serve`, `stall`: connections
+//! - `serve`, `stall`: connections; `requests`: what is counted of them
 //!
 //! [`router`] answers, [`guard`] stands before it and before whatever else the node serves, [`serve`] runs both
 //! on a listener.
@@ -23,14 +23,17 @@ mod guard;
 mod headers;
 mod health;
 mod list;
+mod metrics;
 mod openapi;
 mod page;
 mod past;
 mod percent;
 mod prefer;
 mod problem;
+mod process;
 mod query;
 mod request_id;
+mod requests;
 mod serve;
 mod stall;
 mod target;
@@ -39,8 +42,10 @@ mod tests;
 
 pub use access::{Access, Right, Rights, Token, TokenFileError, TokenProblem, read_tokens};
 pub use guard::guard;
+pub use metrics::router as metrics;
 pub use percent::encode as percent_encode;
-pub use serve::serve;
+pub use requests::Requests;
+pub use serve::{Bounds, serve};
 pub use target::path as document_path;
 
 use axum::Router;

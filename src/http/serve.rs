@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use tracing::{Level, debug, enabled, warn};
 
 use super::answer::answer;
 use super::body::Timed;
+use super::requests::{Kind, Requests};
 use super::stall::Moving;
 use super::{bulk, request_id};
 use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, STALL_MS};
@@ -28,18 +30,9 @@ use crate::base::limits::{BODY_MS, HEADER_MS, MAX_CONNECTIONS, MAX_HEAD_BYTES, S
 /// After an accept that failed for want of files or memory, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Answers whoever connects, until `stop` is cancelled; then takes nothing new, and returns when the requests
-/// under way are answered. How long that may take is the caller's to say. Upgraded connections are not waited
-/// for: whoever took them ends them.
-///
-/// # Errors
-/// When the listener itself is broken.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    serve_within(listener, router, stop, Bounds::default()).await
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
+/// How long a client may take, and how many there may be. Smaller only in tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
     pub head: Duration,
     pub body: Duration,
     pub stall: Duration,
@@ -57,10 +50,32 @@ impl Default for Bounds {
     }
 }
 
-pub(super) async fn serve_within(
+/// `HEAD,BODY,STALL,CONNECTIONS`: milliseconds, but for the last.
+impl FromStr for Bounds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not HEAD_MS,BODY_MS,STALL_MS,CONNECTIONS");
+        let numbers =
+            text.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>().map_err(|_| wrong())?;
+        let [head, body, stall, connections] = *numbers else { return Err(wrong()) };
+        let connections = usize::try_from(connections).map_err(|_| wrong())?;
+        let [head, body, stall] = [head, body, stall].map(Duration::from_millis);
+        Ok(Self { head, body, stall, connections })
+    }
+}
+
+/// Answers whoever connects, until `stop` is cancelled; then takes nothing new, and returns when the requests
+/// under way are answered. How long that may take is the caller's to say. Upgraded connections are not waited
+/// for: whoever took them ends them.
+///
+/// # Errors
+/// When the listener itself is broken.
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,
+    requests: Arc<Requests>,
     bounds: Bounds,
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(bounds.connections));
@@ -69,10 +84,10 @@ pub(super) async fn serve_within(
         // The semaphore is never closed.
         while let Ok(place) = places.clone().acquire_owned().await {
             let socket = accept(&listener).await?;
-            let (router, stop) = (router.clone(), stop.clone());
+            let (router, stop, requests) = (router.clone(), stop.clone(), requests.clone());
             connections.spawn(async move {
                 let _place = place;
-                connection(socket, router, stop, bounds).await;
+                connection(socket, router, stop, &requests, bounds).await;
             });
         }
         Ok(())
@@ -102,7 +117,14 @@ async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     }
 }
 
-async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, bounds: Bounds) {
+async fn connection(
+    socket: TcpStream,
+    router: Router,
+    stop: CancellationToken,
+    requests: &Requests,
+    bounds: Bounds,
+) {
+    let _open = requests.open();
     if let Err(error) = socket.set_nodelay(true) {
         return debug!(%error, "a connection ended before it began");
     }
@@ -111,7 +133,17 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
         async move {
             let endless = request.uri().path() == bulk::PATH;
             let request = request.map(|body| Timed::new(body, bounds.body, endless));
-            if enabled!(Level::DEBUG) { logged(router, request).await } else { answer(router, request).await }
+            let kind = Kind::of(request.method(), request.uri().path());
+            let under_way = requests.begin();
+            let start = Instant::now();
+            let answered = if enabled!(Level::DEBUG) {
+                logged(router, request, kind, start).await
+            } else {
+                answer(router, request).await
+            };
+            let status = answered.as_ref().map_or(0, |response| response.status().as_u16());
+            under_way.done(kind, status, start.elapsed());
+            answered
         }
     });
     // Without a timer hyper has no deadline for heads.
@@ -131,17 +163,22 @@ async fn connection(socket: TcpStream, router: Router, stop: CancellationToken, 
         }
     };
     if let Err(error) = ended {
+        requests.cut();
         debug!(%error, "a connection was cut");
     }
 }
 
 /// One line a request. Queries stay out of it, and so do headers: they may hold secrets.
-async fn logged(router: Router, request: Request<Timed>) -> Result<Response, Infallible> {
+async fn logged(
+    router: Router,
+    request: Request<Timed>,
+    kind: Kind,
+    start: Instant,
+) -> Result<Response, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let start = Instant::now();
     let response = answer(router, request).await?;
     let id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok());
-    let status = response.status().as_u16();
-    debug!(id, %method, path, status, us = start.elapsed().as_micros(), "request");
+    let (status, ms) = (response.status().as_u16(), start.elapsed().as_secs_f64() * 1_000.0);
+    debug!(id, %method, route = kind.route(), path, status, ms, "request");
     Ok(response)
 }

@@ -47,7 +47,8 @@ pub fn path(doc: &DocId) -> String {
     }
 }
 
-fn part(segment: &str) -> Part {
+/// The part that a last segment of a path names.
+pub(super) fn part(segment: &str) -> Part {
     match segment {
         "changes" => Part::Changes,
         "history" => Part::History,

@@ -44,8 +44,7 @@ async fn accept(State(state): State<Accept>, mut request: Request) -> Response {
         let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits())).await;
         match state.node.link(false).await {
             Ok(link) => {
-                let end = pump::run(socket, &link, &state.stop).await;
-                debug!(peer = link.peer(), %end, "an accepted link ended");
+                pump::run(socket, &link, &state.stop).await;
             }
             Err(error) => pump::refuse(socket, &error.to_string()).await,
         }

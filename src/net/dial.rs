@@ -9,7 +9,7 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Error};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{PATH, PROTOCOL, limits, pump};
 use crate::base::limits::{RECONNECT_FIRST_MS, RECONNECT_MOST_MS};
@@ -96,7 +96,7 @@ impl Dialler {
                 };
                 if start.elapsed().as_millis() >= GOOD_MS {
                     (tries, said) = (0, None);
-                    info!(%url, reason = %end, "link lost");
+                    debug!(%url, reason = %end, "the link ended; trying again");
                 } else if end.ends_with(DUPLICATE) {
                     // The other end dials this node too, and its link is in use: there is no hurry.
                     (tries, said) = (u32::MAX, None);

@@ -1,21 +1,27 @@
 //! Frames from a socket into the node, and from the node into the socket, until either is done.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
 
 use crate::node::{Link, LinkEnd};
+use crate::replication::DUPLICATE;
 
 /// The last frames of a link get this long to be taken, in milliseconds.
 const GOODBYE_MS: u64 = 1_000;
+
+/// Between two pings, which measure the round trip, in milliseconds.
+const PING_MS: u64 = 1_000;
 
 /// Bytes of a reason that a close frame carries at most.
 const REASON_BYTES: usize = 120;
@@ -26,11 +32,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut sink, mut stream) = socket.split();
+    let start = Instant::now();
     let read = async {
         loop {
             match stream.next().await {
                 Some(Ok(Message::Binary(frame))) => link.received(frame).await?,
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Pong(said))) => link.answered(since(start, &said)),
+                Some(Ok(Message::Ping(_))) => {}
                 Some(Ok(Message::Close(close))) => {
                     let reason = close.map_or(String::new(), |close| close.reason.to_string());
                     return Err::<(), _>(LinkEnd(format!("the other end closed: {reason}")));
@@ -44,7 +52,7 @@ where
         }
     };
     let end = {
-        let write = write(&mut sink, link);
+        let write = write(&mut sink, link, start);
         tokio::pin!(read, write);
         let (end, may_write) = tokio::select! {
             end = &mut read => (end.err().unwrap_or_else(|| LinkEnd(String::new())), true),
@@ -59,19 +67,47 @@ where
     };
     let close = Message::Close(Some(close_frame(&end.0)));
     let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), sink.send(close)).await;
+    match link.peer() {
+        // What the node has ended itself it has told, and why.
+        Some(peer) if link.ended().is_none() && !stop.is_cancelled() && !end.0.ends_with(DUPLICATE) => {
+            info!(%peer, reason = %end, "link lost");
+        }
+        peer => debug!(peer, reason = %end, "link ended"),
+    }
     end
 }
 
-async fn write<S>(sink: &mut SplitSink<WebSocketStream<S>, Message>, link: &Link) -> LinkEnd
+/// Since a ping that said how late it was, in nanoseconds. One that this node never sent says nothing.
+fn since(start: Instant, said: &[u8]) -> Duration {
+    let sent = said.try_into().map(u64::from_be_bytes).map(Duration::from_nanos);
+    sent.map_or(Duration::ZERO, |sent| start.elapsed().saturating_sub(sent))
+}
+
+async fn write<S>(sink: &mut SplitSink<WebSocketStream<S>, Message>, link: &Link, start: Instant) -> LinkEnd
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    while let Some(frame) = link.next().await {
-        let length = frame.len();
-        if let Err(error) = sink.send(Message::Binary(frame)).await {
+    let mut pings = interval(Duration::from_millis(PING_MS));
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let (message, length) = tokio::select! {
+            biased;
+            frame = link.next() => {
+                let Some(frame) = frame else { break };
+                let length = frame.len();
+                (Message::Binary(frame), length)
+            }
+            _ = pings.tick() => {
+                let late = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                (Message::Ping(late.to_be_bytes().to_vec().into()), 0)
+            }
+        };
+        if let Err(error) = sink.send(message).await {
             return LinkEnd(error.to_string());
         }
-        link.written(length);
+        if length > 0 {
+            link.written(length);
+        }
     }
     LinkEnd(link.ended().unwrap_or_else(|| "this node ended the link".into()))
 }

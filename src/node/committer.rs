@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +32,9 @@ const REOPEN_TICKS: u64 = 100;
 
 /// Ticks between two looks at what is told to everybody: health, known masters.
 const PUBLISH_TICKS: u64 = 10;
+
+/// Ticks between two looks at what is told to whoever watches the node.
+const MEASURE_TICKS: u64 = 100;
 
 /// A commit waits for more writers as long as they come, in such steps, where the last one had many: those are
 /// about to write again, and one fsync for all of them costs less than two.
@@ -235,8 +239,15 @@ impl Committer {
     fn commit(&mut self) {
         if self.engine.has_pending() {
             let mut outputs = Vec::new();
+            let start = Instant::now();
             match self.engine.commit(self.clock.now(), self.clock.unix(), &mut outputs) {
-                Ok(committed) => self.tell_documents(committed.touched),
+                Ok(committed) => {
+                    let metrics = &self.shared.metrics;
+                    metrics.batches.add(committed.entries as u64);
+                    metrics.committed_bytes.add(committed.bytes as u64);
+                    self.tell_documents(committed.touched);
+                    metrics.commits.add_time(start.elapsed());
+                }
                 Err(error) => self.fail(&error),
             }
             self.release();
@@ -269,6 +280,7 @@ impl Committer {
     /// A commit failed: what waited for it is told so, and what is in memory of it is dropped.
     fn fail(&mut self, error: &StoreError) {
         error!(%error, "a commit failed: this incarnation ends");
+        self.shared.metrics.failed_commits.add(1);
         self.shared.storage_failed(&error.to_string());
         self.shared.begin_epoch(self.engine.core().identity().origin);
         for waiting in self.answers.drain(..) {
@@ -348,6 +360,10 @@ impl Committer {
         self.handle(Event::Tick);
         if self.ticks.is_multiple_of(PUBLISH_TICKS) {
             view::publish(&self.engine, self.clock.now(), &self.shared);
+        }
+        if self.ticks.is_multiple_of(MEASURE_TICKS) {
+            let wire = |link| self.links.get(&link).map(|outlet| &*outlet.wire);
+            self.shared.metrics.publish(&self.engine, self.clock.now(), wire);
         }
     }
 }

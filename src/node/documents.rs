@@ -160,6 +160,12 @@ impl Documents {
         &self.shards[(hash >> 48) as usize % SHARDS]
     }
 
+    /// Documents in memory, and their estimated bytes.
+    pub fn size(&self) -> (usize, usize) {
+        let documents = self.shards.iter().map(|shard| lock(shard).len()).sum();
+        (documents, self.bytes.load(Ordering::Relaxed))
+    }
+
     /// Drops documents that were not used lately until the budget holds.
     fn evict(&self) {
         for _ in 0..2 * SHARDS {
@@ -167,7 +173,7 @@ impl Documents {
                 return;
             }
             let hand = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
-            let mut freed = 0;
+            let (mut freed, mut evicted) = (0, 0);
             lock(&self.shards[hand]).retain(|_, cell| {
                 // The map's own reference is the only one: nobody works on it, or is about to.
                 let idle = Arc::strong_count(cell) == 1 && cell.uncommitted.load(Ordering::Acquire) == 0;
@@ -175,10 +181,12 @@ impl Documents {
                     return true;
                 }
                 let Ok(slot) = cell.loaded.try_lock() else { return true };
+                evicted += 1;
                 freed += CELL_BYTES + slot.as_ref().map_or(0, |loaded| loaded.counted);
                 false
             });
             self.bytes.fetch_sub(freed, Ordering::Relaxed);
+            self.shared.metrics.evictions.add(evicted);
         }
     }
 }
@@ -276,7 +284,14 @@ impl Hold<'_> {
             let record = documents.store.record(doc)?;
             let is_new = record.is_none();
             let load = || load(&*documents.store, doc, record.unwrap_or_default(), origin.to_bytes(), epoch);
-            *self.slot = Some(if is_new { load() } else { heavily(documents, load).await }?);
+            *self.slot = Some(if is_new {
+                load()?
+            } else {
+                let start = Instant::now();
+                let loaded = heavily(documents, load).await?;
+                documents.shared.metrics.loads.add_time(start.elapsed());
+                loaded
+            });
         }
         Ok((self.loaded()?, epoch))
     }
@@ -319,6 +334,9 @@ impl Hold<'_> {
         loaded.rendered = None;
         loaded.last_merge = Instant::now();
         loaded.merge_cost = start.elapsed();
+        let metrics = &self.documents.shared.metrics;
+        metrics.merges.add_time(loaded.merge_cost);
+        metrics.merged_changes.add(changes.len() as u64);
         Ok(())
     }
 }

@@ -48,6 +48,9 @@ pub enum Output {
 #[derive(Debug, Default)]
 pub struct Committed {
     pub touched: Vec<Touched>,
+    /// Entries in it, and their bytes.
+    pub entries: usize,
+    pub bytes: usize,
 }
 
 #[derive(Debug)]
@@ -219,6 +222,7 @@ impl Engine {
             return Ok(Committed::default());
         };
         let (first, last) = (first.lsn, last.lsn);
+        let (entries, bytes) = (pending.log.len(), pending.bytes);
         let mut records: Vec<(DocId, Record)> = pending.records.into_iter().collect();
         for (doc, record) in &mut records {
             record.modified = unix;
@@ -250,7 +254,7 @@ impl Engine {
         let mut effects = Vec::new();
         self.core.handle(now, Event::Committed { segments, first, last, digest }, &mut effects);
         self.perform(now, effects, outputs)?;
-        Ok(Committed { touched: pending.touched })
+        Ok(Committed { touched: pending.touched, entries, bytes })
     }
 
     /// After a failed commit: stores the next incarnation, so that work can go on.

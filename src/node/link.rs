@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::committer::Input;
-use crate::base::LinkId;
 use crate::base::limits::MAX_LINKS;
+use crate::base::{Counter, LinkId};
 use crate::crdt::verify;
 use crate::replication::{Event, Received};
 use crate::wire::{Entry, Message, decode_frame, encode_frame};
@@ -31,6 +32,12 @@ pub(super) struct Outgoing {
 pub(super) struct Wire {
     /// Weight of messages that the socket has taken since the committer last looked.
     pub drained: AtomicUsize,
+    pub frames_in: Counter,
+    pub bytes_in: Counter,
+    pub frames_out: Counter,
+    pub bytes_out: Counter,
+    /// In nanoseconds; 0 where none was measured yet.
+    round_trip: Counter,
     peer: Mutex<Option<String>>,
     /// Why the node ended the link.
     ended: Mutex<Option<String>>,
@@ -72,6 +79,10 @@ pub struct LinkEnd(pub String);
 impl Wire {
     pub fn peer(&self) -> Option<String> {
         self.peer.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub fn round_trip(&self) -> Option<Duration> {
+        Some(self.round_trip.get()).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
     }
 
     pub fn end(&self, reason: &str) {
@@ -126,6 +137,8 @@ impl Link {
         if let Some(reason) = self.wire.ended.lock().unwrap_or_else(|e| e.into_inner()).clone() {
             return Err(LinkEnd(reason));
         }
+        self.wire.frames_in.add(1);
+        self.wire.bytes_in.add(frame.len() as u64);
         let heavy = frame.len() >= HEAVY_FRAME_BYTES;
         let link = self.id;
         let read = move || read_frame(link, &frame);
@@ -164,6 +177,8 @@ impl Link {
             left -= length;
             weight += of;
             unwritten.pop_front();
+            self.wire.frames_out.add(1);
+            self.wire.bytes_out.add(length as u64);
         }
         drop(unwritten);
         if weight > 0 {
@@ -171,6 +186,11 @@ impl Link {
             // Where the queue is full the committer is at work, and will look by itself.
             let _ = self.inputs.try_send(Input::Drained);
         }
+    }
+
+    /// The other end has answered a ping after so long; nothing is noted where that is no time at all.
+    pub fn answered(&self, after: Duration) {
+        self.wire.round_trip.set(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Who is at the other end, once it has said hello.

@@ -5,7 +5,7 @@
 //! - `committer`: the one thread that commits
 //! - `documents`, `work`, `past`: documents in memory, reads and writes, what has been
 //! - `link`: connections to other nodes
-//! - `shared`, `view`: how the node and the cluster stand
+//! - `shared`, `view`, `metrics`: how the node and the cluster stand
 
 mod absorb;
 mod api;
@@ -14,6 +14,7 @@ mod committer;
 mod documents;
 mod engine;
 mod link;
+mod metrics;
 mod past;
 mod ring;
 mod shared;
@@ -26,6 +27,7 @@ pub use api::{
 };
 pub use engine::{Committed, Dice, Engine, EngineConfig, OpenError, Output, Touched, read_log};
 pub use link::{Link, LinkEnd};
+pub use metrics::{Figures, Lately, LinkFigures, Metrics};
 pub use work::Begun;
 
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::clock::Clock;
 use self::committer::{Committer, Input, TICK_MS};
 use self::documents::Documents;
+use self::metrics::Timed;
 use self::shared::Shared;
 use crate::base::limits::{COMMIT_QUEUE, LIST_PAGE_MOST, SHUTDOWN_MS};
 use crate::base::{Bounds, DocId, LinkId, Role};
@@ -87,9 +90,11 @@ impl Node {
             url: config.url.clone(),
             bounds: Bounds::default(),
         };
-        let engine = Engine::open(clock.now(), engine_config, clock::draw()?, store.clone())?;
+        let metrics = Arc::new(Metrics::new());
+        let timed = Arc::new(Timed { store: store.clone(), metrics: metrics.clone() });
+        let engine = Engine::open(clock.now(), engine_config, clock::draw()?, timed)?;
         let workers = config.workers;
-        let shared = Arc::new(Shared::new(config, engine.core().identity().origin));
+        let shared = Arc::new(Shared::new(config, engine.core().identity().origin, metrics));
         let documents = Arc::new(Documents::new(store.clone(), shared.clone(), workers));
         let (inputs, receiver) = mpsc::channel(COMMIT_QUEUE);
         let channel = (inputs.downgrade(), receiver);
@@ -143,6 +148,31 @@ impl Node {
 
     pub fn health(&self) -> Health {
         self.0.shared.health()
+    }
+
+    /// What it has counted since its start.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.shared.metrics
+    }
+
+    /// How it stands. Never waits for the committer.
+    pub async fn figures(&self) -> Figures {
+        let store = self.0.store.clone();
+        let store = tokio::task::spawn_blocking(move || store.figures()).await;
+        let (documents, document_bytes) = self.0.documents.size();
+        let inputs = &self.0.inputs;
+        Figures {
+            lately: self.metrics().lately(),
+            documents,
+            document_bytes,
+            queued: inputs.max_capacity() - inputs.capacity(),
+            links: self.0.open_links.load(Ordering::Relaxed),
+            store: store.ok().flatten(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.0.shared.name()
     }
 
     /// Base URLs of the live masters that this node knows.

@@ -1,9 +1,9 @@
 //! What many threads ask of a node without asking the committer.
 
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
-use super::{Health, NodeConfig};
+use super::{Health, Metrics, NodeConfig};
 use crate::base::{Origin, Role};
 
 pub(super) struct Shared {
@@ -14,10 +14,11 @@ pub(super) struct Shared {
     failure: RwLock<Option<String>>,
     caught_up: AtomicBool,
     masters: RwLock<Vec<String>>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Shared {
-    pub fn new(config: NodeConfig, origin: Origin) -> Self {
+    pub fn new(config: NodeConfig, origin: Origin, metrics: Arc<Metrics>) -> Self {
         Self {
             caught_up: AtomicBool::new(!config.has_peers),
             config,
@@ -25,6 +26,7 @@ impl Shared {
             origin: RwLock::new(origin),
             failure: RwLock::new(None),
             masters: RwLock::new(Vec::new()),
+            metrics,
         }
     }
 

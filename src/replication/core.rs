@@ -109,6 +109,17 @@ pub enum ReadFrom {
     Seek(BTreeMap<Origin, u64>),
 }
 
+/// One link, for whoever watches.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkState<'a> {
+    pub id: LinkId,
+    pub hello: &'a Hello,
+    /// How what is on the other end's disk stands to what is on this node's.
+    pub standing: Standing,
+    /// Bytes handed to its socket and not yet written.
+    pub in_flight: usize,
+}
+
 /// How an entry stands to what is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fit {
@@ -262,6 +273,18 @@ impl Core {
     /// The nodes that it is linked with now, and what is known to be on their disks.
     pub fn linked(&self) -> impl Iterator<Item = (&Hello, &VersionVector)> {
         self.links.values().filter_map(|link| Some((link.hello.as_ref()?, &link.vector)))
+    }
+
+    /// Its links whose other ends have said who they are.
+    pub fn links(&self, now: Millis) -> impl Iterator<Item = LinkState<'_>> {
+        self.links.iter().filter_map(move |(id, link)| {
+            Some(LinkState {
+                id: *id,
+                hello: link.hello.as_ref()?,
+                standing: self.lag.standing(now, &self.vector, &link.vector),
+                in_flight: link.in_flight,
+            })
+        })
     }
 
     /// All nodes that it knows of but itself, and how they stand to it.

@@ -9,6 +9,6 @@ mod link;
 mod sources;
 mod table;
 
-pub use self::core::{Core, DUPLICATE, Effect, Event, Identity, ReadFrom, Received};
+pub use self::core::{Core, DUPLICATE, Effect, Event, Identity, LinkState, ReadFrom, Received};
 pub use lag::Standing;
 pub use table::KnownNode;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::http::Uri;
 use tracing::warn;
 
-use crate::config::{ConfigError, Settings, first_token, read_token_file};
+use crate::config::{ConfigError, Settings, first_token, open_to_all, read_token_file};
 use crate::http::{Access, Right, Token};
 
 /// What the token files say.
@@ -23,7 +23,7 @@ impl Keys {
             Some(path) => {
                 let (tokens, open) = read_token_file(path)?;
                 if open {
-                    warn!("everybody on this machine can read the tokens: chmod o-r {}", path.display());
+                    warn!("{}", open_to_all(path));
                 }
                 Some(tokens)
             }

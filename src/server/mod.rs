@@ -18,7 +18,7 @@ use self::access::Keys;
 use crate::base::Role;
 use crate::base::limits::{MAX_NAME_BYTES, SHUTDOWN_MS};
 use crate::config::{ConfigError, Settings};
-use crate::http;
+use crate::http::{self, Bounds, Requests};
 use crate::net::{self, Dialler};
 use crate::node::{Node, NodeConfig, NodeError};
 use crate::store::{RocksStore, StoreError};
@@ -69,6 +69,14 @@ impl Server {
     /// # Errors
     /// When the address, a token file or the data folder cannot be used.
     pub async fn start(settings: Settings) -> Result<Self, ServerError> {
+        Self::start_within(settings, Bounds::default()).await
+    }
+
+    /// The same, with other bounds for clients than the documented ones.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_within(settings: Settings, bounds: Bounds) -> Result<Self, ServerError> {
         let keys = Keys::read(&settings)?;
         // First of all: a node that cannot be reached should not become another incarnation.
         let (listener, addr) = bind(settings.listen).await?;
@@ -94,13 +102,15 @@ impl Server {
         let (links, ended) = (TaskTracker::new(), CancellationToken::new());
         let router =
             http::router(node.clone()).merge(net::router(node.clone(), stop_links.clone(), links.clone()));
+        let requests = Arc::new(Requests::new());
+        let router = router.merge(http::metrics(node.clone(), requests.clone()));
         let (access, token) = keys.into_access(&settings, url.as_deref(), addr);
         let router = http::guard(router, Arc::new(access));
         let serving = tokio::spawn({
             let (stop, ended) = (stop_requests.clone(), ended.clone().drop_guard());
             async move {
                 let _ended = ended;
-                if let Err(error) = http::serve(listener, router, stop).await {
+                if let Err(error) = http::serve(listener, router, stop, requests, bounds).await {
                     error!(%error, "no more connections are taken");
                 }
             }
@@ -111,6 +121,7 @@ impl Server {
             links.spawn(dialler.run(node.clone(), stop_links.clone()));
         }
         let url = url.unwrap_or_else(|| format!("http://{addr}"));
+        info!(%name, role = %settings.role, cluster = settings.cluster, %url, "serving");
         Ok(Self { name, url, addr, node, store, serving, ended, stop_requests, stop_links, links })
     }
 

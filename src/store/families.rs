@@ -27,6 +27,9 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 /// Name of a fact → the fact. `format` is there as soon as anything is.
 pub(super) const META: &str = "meta";
 
+/// All of them.
+pub(super) const FAMILIES: [&str; 6] = [LOG, MARK, TAIL, DOCUMENT, SNAPSHOT, META];
+
 /// Bytes of cached blocks, shared by all families.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 

@@ -64,7 +64,10 @@ mod record;
 mod rocks;
 
 pub use memory::{MemoryStore, Outcome};
-pub use record::{Commit, Fold, Incarnation, LogItem, MetaKey, Record, Recovered, StoreError, TailItem};
+pub use record::{
+    Commit, FamilyFigures, Fold, Incarnation, LogItem, MetaKey, Record, Recovered, StoreError, StoreFigures,
+    TailItem,
+};
 pub use rocks::{FORMAT, RocksStore};
 
 use bytes::Bytes;
@@ -108,4 +111,9 @@ pub trait Store: Send + Sync + 'static {
     /// The LSN after the last mark of which `fits` says yes, or the first LSN of the log (1 where it is
     /// empty). Reading from there misses nothing that the vector asked about lacks.
     fn seek(&self, fits: &dyn Fn(&VersionVector) -> bool) -> Result<Lsn, StoreError>;
+
+    /// How it stands, where it has anything to tell. Reads no data.
+    fn figures(&self) -> Option<StoreFigures> {
+        None
+    }
 }

@@ -93,6 +93,33 @@ pub struct Fold {
     pub folded: Vec<Lsn>,
 }
 
+/// How a store stands, for whoever watches it. Cheap to ask for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StoreFigures {
+    pub families: Vec<FamilyFigures>,
+    /// Bytes of cached blocks, of all families.
+    pub cache_bytes: u64,
+    pub cache_pinned_bytes: u64,
+    pub running_flushes: u64,
+    pub running_compactions: u64,
+    /// Errors of flushes and compactions since the start.
+    pub background_errors: u64,
+    /// No write is taken until flushes or compactions have made room.
+    pub stopped: bool,
+    /// Bytes a second to which writes are slowed down; 0 where they are not.
+    pub delayed_rate: u64,
+}
+
+/// The same, of one column family.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FamilyFigures {
+    pub name: &'static str,
+    pub memtable_bytes: u64,
+    pub sst_bytes: u64,
+    /// Bytes that compactions still have to rewrite, as estimated.
+    pub pending_compaction_bytes: u64,
+}
+
 /// Single facts that a start needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MetaKey {

@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rocksdb::properties::{self, PropName};
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
 
-use super::families::{DOCUMENT, LOG, MARK, META, SNAPSHOT, TAIL, database_options, descriptors};
-use super::record::{Commit, MetaKey, Record, Recovered, StoreError};
+use super::families::{DOCUMENT, FAMILIES, LOG, MARK, META, SNAPSHOT, TAIL, database_options, descriptors};
+use super::record::{Commit, FamilyFigures, MetaKey, Record, Recovered, StoreError, StoreFigures};
 use super::{Store, encoding, keys};
 use crate::base::{Change, DocId, Lsn, VersionVector};
 
@@ -146,6 +147,12 @@ impl RocksStore {
         self.value(META, key.as_bytes(), || fact_name(key), read)
     }
 
+    /// One of RocksDB's own numbers; 0 where it has none.
+    fn number(&self, family: &'static str, property: &PropName) -> u64 {
+        let number = self.family(family).ok().map(|family| self.db.property_int_value_cf(family, property));
+        number.and_then(|number| number.ok().flatten()).unwrap_or_default()
+    }
+
     /// An iterator over one family; it must be asked for its status when it ends.
     fn scan(&self, family: &'static str, options: ReadOptions) -> Result<DBRawIterator<'_>, StoreError> {
         Ok(self.db.raw_iterator_cf_opt(self.family(family)?, options))
@@ -277,6 +284,27 @@ impl Store for RocksStore {
         }
         ended("seek", MARK, &marks)?;
         Ok(first)
+    }
+
+    fn figures(&self) -> Option<StoreFigures> {
+        let family = |name| FamilyFigures {
+            name,
+            memtable_bytes: self.number(name, properties::CUR_SIZE_ALL_MEM_TABLES),
+            sst_bytes: self.number(name, properties::LIVE_SST_FILES_SIZE),
+            pending_compaction_bytes: self.number(name, properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        };
+        // What follows is of the whole database, or of the one cache: any family tells it.
+        let number = |property| self.number(META, property);
+        Some(StoreFigures {
+            families: FAMILIES.map(family).into(),
+            cache_bytes: number(properties::BLOCK_CACHE_USAGE),
+            cache_pinned_bytes: number(properties::BLOCK_CACHE_PINNED_USAGE),
+            running_flushes: number(properties::NUM_RUNNING_FLUSHES),
+            running_compactions: number(properties::NUM_RUNNING_COMPACTIONS),
+            background_errors: number(properties::BACKGROUND_ERRORS),
+            stopped: number(properties::IS_WRITE_STOPPED) > 0,
+            delayed_rate: number(properties::ACTUAL_DELAYED_WRITE_RATE),
+        })
     }
 }
 

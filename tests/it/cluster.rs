@@ -148,6 +148,11 @@ impl Cluster {
         Client::new(self.at(name))
     }
 
+    /// What it has logged so far.
+    pub fn log(&self, name: &str) -> String {
+        self.node(name).log()
+    }
+
     pub fn data(&self, name: &str) -> &Path {
         &self.node(name).folder
     }

@@ -12,5 +12,7 @@ mod proxy;
 mod raw_changes;
 mod recorded;
 mod replicas;
+mod slow_clients;
 mod slow_peers;
 mod typing;
+mod watching;

@@ -5,6 +5,7 @@ mod bulk;
 mod callers;
 mod documents;
 mod exchanges;
+mod metrics;
 mod past;
 mod patches;
 mod refusals;

@@ -16,8 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::limits::MAX_HEAD_BYTES;
-use crate::http::body;
-use crate::http::serve::{Bounds, serve_within};
+use crate::http::{Bounds, Requests, body, serve};
 
 struct Server {
     address: SocketAddr,
@@ -32,7 +31,7 @@ async fn start(router: Router, bounds: Bounds) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
-    let ended = tokio::spawn(serve_within(listener, router, stop.clone(), bounds));
+    let ended = tokio::spawn(serve(listener, router, stop.clone(), Arc::new(Requests::new()), bounds));
     Server { address, stop, ended }
 }
 

@@ -1,0 +1,189 @@
+//! What a node counts of its work, and how it stood lately: for whoever watches it.
+//!
+//! Counters are added to where the work is done. What only the committer knows it tells every second: so
+//! whoever asks never waits for a disk, least of all when it hangs.
+
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::engine::Engine;
+use super::link::Wire;
+use crate::base::{Change, Counter, DURATIONS, DocId, Histogram, LinkId, Lsn, Millis, SIZES, VersionVector};
+use crate::store::{Commit, Record, Recovered, Store, StoreError, StoreFigures};
+
+/// See the module. Times are in nanoseconds.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Commits with all that hangs on them.
+    pub commits: Histogram,
+    /// Of these, the write and its fsync alone.
+    pub fsyncs: Histogram,
+    /// Entries in one commit.
+    pub batches: Histogram,
+    pub committed_bytes: Counter,
+    pub failed_commits: Counter,
+    pub merges: Histogram,
+    pub merged_changes: Counter,
+    pub loads: Histogram,
+    pub evictions: Counter,
+    lately: RwLock<Lately>,
+}
+
+/// What the committer said last.
+#[derive(Clone, Debug, Default)]
+pub struct Lately {
+    pub log_head: Lsn,
+    /// Origins in the node's vector.
+    pub origins: usize,
+    /// Bytes of entries that wait for their causes.
+    pub held_bytes: usize,
+    /// Bytes of past commits kept for links.
+    pub ring_bytes: usize,
+    pub incarnation: u32,
+    pub links: Vec<LinkFigures>,
+}
+
+/// One link whose other end has said hello.
+#[derive(Clone, Debug)]
+pub struct LinkFigures {
+    /// Id and name of the node at the other end.
+    pub node: String,
+    pub peer: String,
+    /// Changes here that it lacks, and for how long the oldest of them.
+    pub behind: u64,
+    pub behind_ms: u64,
+    /// Changes there that this node lacks.
+    pub ahead: u64,
+    /// Bytes handed to the socket and not yet written.
+    pub in_flight: usize,
+    pub frames_in: u64,
+    pub bytes_in: u64,
+    pub frames_out: u64,
+    pub bytes_out: u64,
+    /// Of the last ping that was answered.
+    pub round_trip: Option<Duration>,
+}
+
+/// How a node stands at this moment.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    pub lately: Lately,
+    /// Documents in memory, and their estimated bytes.
+    pub documents: usize,
+    pub document_bytes: usize,
+    /// Inputs that wait for the committer.
+    pub queued: usize,
+    /// Links that are open, with those that have not said hello.
+    pub links: usize,
+    /// None of a store that has nothing to tell.
+    pub store: Option<StoreFigures>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        Self {
+            commits: Histogram::new(DURATIONS),
+            fsyncs: Histogram::new(DURATIONS),
+            batches: Histogram::new(SIZES),
+            committed_bytes: Counter::default(),
+            failed_commits: Counter::default(),
+            merges: Histogram::new(DURATIONS),
+            merged_changes: Counter::default(),
+            loads: Histogram::new(DURATIONS),
+            evictions: Counter::default(),
+            lately: RwLock::default(),
+        }
+    }
+
+    pub(super) fn lately(&self) -> Lately {
+        self.lately.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub(super) fn publish<'a>(
+        &self,
+        engine: &Engine,
+        now: Millis,
+        wire: impl Fn(LinkId) -> Option<&'a Wire>,
+    ) {
+        let core = engine.core();
+        let links = core.links(now).filter_map(|link| {
+            let wire = wire(link.id)?;
+            Some(LinkFigures {
+                node: link.hello.node.to_string(),
+                peer: link.hello.name.clone(),
+                behind: link.standing.behind,
+                behind_ms: link.standing.behind_ms,
+                ahead: link.standing.ahead,
+                in_flight: link.in_flight,
+                frames_in: wire.frames_in.get(),
+                bytes_in: wire.bytes_in.get(),
+                frames_out: wire.frames_out.get(),
+                bytes_out: wire.bytes_out.get(),
+                round_trip: wire.round_trip(),
+            })
+        });
+        let lately = Lately {
+            log_head: core.log_head(),
+            origins: core.vector().iter().count(),
+            held_bytes: core.held_bytes(),
+            ring_bytes: engine.ring_bytes(),
+            incarnation: core.identity().origin.incarnation,
+            links: links.collect(),
+        };
+        *self.lately.write().unwrap_or_else(|e| e.into_inner()) = lately;
+    }
+}
+
+/// The committer's store, of which every commit is timed.
+pub(super) struct Timed {
+    pub store: Arc<dyn Store>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Store for Timed {
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let done = self.store.commit(commit);
+        self.metrics.fsyncs.add_time(start.elapsed());
+        done
+    }
+
+    fn recover(&self) -> Result<Recovered, StoreError> {
+        self.store.recover()
+    }
+
+    fn record(&self, doc: &DocId) -> Result<Option<Record>, StoreError> {
+        self.store.record(doc)
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(DocId, Record)>, StoreError> {
+        self.store.list(prefix, after, limit)
+    }
+
+    fn tail(&self, doc: &DocId, after: Lsn) -> Result<Vec<(Lsn, Change)>, StoreError> {
+        self.store.tail(doc, after)
+    }
+
+    fn snapshot(&self, doc: &DocId) -> Result<Option<Bytes>, StoreError> {
+        self.store.snapshot(doc)
+    }
+
+    fn log(&self, from: Lsn, max_bytes: usize) -> Result<Vec<(Lsn, Bytes)>, StoreError> {
+        self.store.log(from, max_bytes)
+    }
+
+    fn seek(&self, fits: &dyn Fn(&VersionVector) -> bool) -> Result<Lsn, StoreError> {
+        self.store.seek(fits)
+    }
+
+    fn figures(&self) -> Option<StoreFigures> {
+        self.store.figures()
+    }
+}
