@@ -124,6 +124,10 @@ impl Bulk {
                         settled?;
                         Ok(begun.written)
                     });
+                    // A stream of new documents would push all others out of memory.
+                    if let (Ok(Written { created: true, .. }), Some(doc)) = (&written, &doc) {
+                        self.node.let_go(doc);
+                    }
                     push_answer(&mut answers, number, doc.as_ref(), written);
                 }
             }

@@ -153,6 +153,16 @@ impl Documents {
         }
     }
 
+    /// Drops a document unless somebody works on it. It is loaded again when it is asked for.
+    pub fn let_go(&self, doc: &DocId) {
+        let mut shard = lock(self.shard(doc));
+        let Some(bytes) = shard.get(doc).and_then(Cell::idle) else { return };
+        let gone = shard.remove(doc);
+        drop(shard);
+        drop(gone);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     fn shard(&self, doc: &DocId) -> &Mutex<FxHashMap<DocId, Arc<Cell>>> {
         use std::hash::{BuildHasher, BuildHasherDefault};
         let hash = BuildHasherDefault::<rustc_hash::FxHasher>::default().hash_one(doc);
@@ -175,14 +185,12 @@ impl Documents {
             let hand = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let (mut freed, mut evicted) = (0, 0);
             lock(&self.shards[hand]).retain(|_, cell| {
-                // The map's own reference is the only one: nobody works on it, or is about to.
-                let idle = Arc::strong_count(cell) == 1 && cell.uncommitted.load(Ordering::Acquire) == 0;
-                if !idle || cell.used.swap(false, Ordering::Relaxed) {
+                let Some(bytes) = Cell::idle(cell) else { return true };
+                if cell.used.swap(false, Ordering::Relaxed) {
                     return true;
                 }
-                let Ok(slot) = cell.loaded.try_lock() else { return true };
                 evicted += 1;
-                freed += CELL_BYTES + slot.as_ref().map_or(0, |loaded| loaded.counted);
+                freed += bytes;
                 false
             });
             self.bytes.fetch_sub(freed, Ordering::Relaxed);
@@ -192,6 +200,16 @@ impl Documents {
 }
 
 impl Cell {
+    /// Bytes that it counts for; None where the map's own reference is not the only one, as somebody works on it
+    /// or is about to. Asked while the map is locked.
+    fn idle(cell: &Arc<Cell>) -> Option<usize> {
+        if Arc::strong_count(cell) > 1 || cell.has_uncommitted() {
+            return None;
+        }
+        let slot = cell.loaded.try_lock().ok()?;
+        Some(CELL_BYTES + slot.as_ref().map_or(0, |loaded| loaded.counted))
+    }
+
     /// Waits for the document's mailbox.
     ///
     /// # Errors

@@ -213,6 +213,12 @@ impl Node {
         begun.seen_in.map_or(Ok(()), |epoch| self.require_epoch(epoch))
     }
 
+    /// Forgets what is in memory of a document, unless somebody works on it: for who has just made one of many,
+    /// which will not be the next to be read.
+    pub fn let_go(&self, doc: &DocId) {
+        self.0.documents.let_go(doc);
+    }
+
     /// Waits until what was seen of a document in `epoch` is on disk.
     pub(super) async fn settle(&self, cell: &Cell, epoch: u64) -> Result<(), NodeError> {
         if let Some(on_disk) = self.barrier(cell).await? {
