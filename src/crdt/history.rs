@@ -427,24 +427,4 @@ mod tests {
             prop_assert!(part.iter().is_sorted_by_key(place));
         }
     }
-
-    /// Prints what a page costs in a long history: `cargo test --release … -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn cost_of_a_page() {
-        let mut document = new(1);
-        let text = document.doc.transaction().put_object(ROOT, "t", ObjType::Text);
-        drop(text);
-        patch(&mut document, json!({"t": {"$text": ""}}), "x", 1);
-        for n in 0..20_000 {
-            let ops = json!([{"op": "text.splice", "path": "/t", "pos": n, "insert": "a"}]);
-            let ops = Edit::Ops(parse_ops(&ops).unwrap());
-            document.edit(&ops, None, Some("x"), n * 1_000, None).unwrap();
-        }
-        for limit in [1, 50, 1_000] {
-            let start = std::time::Instant::now();
-            let page = document.history(limit, None).unwrap();
-            println!("{limit}: {:?}, {:?}", start.elapsed(), page.changes[0].touched);
-        }
-    }
 }
