@@ -239,8 +239,8 @@ fn pointer(doc: &Automerge, hash: &ChangeHash, object: &ObjectId) -> Option<Stri
 
 #[cfg(test)]
 mod tests {
+    use automerge::ROOT;
     use automerge::transaction::{CommitOptions, Transactable};
-    use automerge::{ObjType, ROOT};
     use proptest::prelude::*;
     use serde_json::json;
 
