@@ -29,7 +29,7 @@ pub fn is_deletion(change: &Change) -> bool {
         && parse(bytes).is_ok_and(|change| change.is_empty() && is_marked(change.message()))
 }
 
-/// Is there anything but deletions among the heads? An empty document has none.
+/// Is every one of these heads a deletion? Without heads nothing is deleted.
 pub(super) fn is_deleted(doc: &Automerge, heads: &[ChangeHash]) -> bool {
     let deletes = |head| {
         doc.get_change_meta_by_hash(head)

@@ -169,7 +169,9 @@ impl Bulk {
                 (Edit::MergePatch(object(value).map_err(|problem| problem.under("/patch"))?), "/patch")
             }
             "ops" => (Edit::Ops(parse_ops(&value).map_err(|error| Problem::from(error).under("/ops"))?), ""),
-            "delete" => return Err(Problem::new(&NOT_YET, "documents cannot be deleted yet")),
+            "delete" => {
+                return Err(Problem::new(&NOT_YET, "lines cannot delete yet: send DELETE for each document"));
+            }
             _ => return Err(refused("", format!("{kind:?} is none of put, patch and ops"))),
         };
         // A version that is not here is not waited for: the lines behind would have to wait, too.
