@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -65,8 +65,9 @@ where
         }
         end
     };
-    let close = Message::Close(Some(close_frame(&end.0)));
-    let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), sink.send(close)).await;
+    if let Ok(socket) = sink.reunite(stream) {
+        refuse(socket, &end.0).await;
+    }
     match link.peer() {
         // What the node has ended itself it has told, and why.
         Some(peer) if link.ended().is_none() && !stop.is_cancelled() && !end.0.ends_with(DUPLICATE) => {
@@ -112,13 +113,21 @@ where
     LinkEnd(link.ended().unwrap_or_else(|| "this node ended the link".into()))
 }
 
-/// Closes a connection that the node does not take.
+/// Closes a connection, so that the other end gets to read why.
 pub(super) async fn refuse<S>(mut socket: WebSocketStream<S>, reason: &str)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let close = Message::Close(Some(close_frame(reason)));
-    let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), socket.send(close)).await;
+    let close = async {
+        let _ = socket.send(Message::Close(Some(close_frame(reason)))).await;
+        let socket = socket.get_mut();
+        let _ = socket.shutdown().await;
+        // Were the socket closed while it holds unread bytes, the kernel would reset the connection, and the
+        // reason could be lost on its way.
+        let mut unread = [0; 4_096];
+        while matches!(socket.read(&mut unread).await, Ok(1..)) {}
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), close).await;
 }
 
 fn close_frame(reason: &str) -> CloseFrame {
