@@ -16,7 +16,7 @@ help:
 	@echo "make test    formatting, lints and all tests"
 	@echo "make fix     formats, and writes the parts of documents that are made from the sources"
 	@echo "make setup   installs what a build needs, or says what to install"
-	@echo "make bench   the benchmarks of benches/README.md; a few minutes"
+	@echo "make bench   the benchmarks of benches/README.md; ten minutes or more"
 
 setup:
 	@sh tests/setup.sh
@@ -30,6 +30,7 @@ test:
 	$(call part,lints,$(CARGO) clippy --release --locked --all-targets -- -D warnings)
 	$(call part,tests,$(CARGO) test --release --locked)
 	$(call part,schemathesis,$(CARGO) build --release --locked --quiet && sh tests/schemathesis.sh)
+	$(call part,client,sh tests/client.sh)
 	$(call part,planted bugs,$(CARGO) test --release --locked --features planted-bugs --test sim planted)
 
 fix:
@@ -37,6 +38,7 @@ fix:
 	$(CARGO) fmt
 	SYNCLINE_FIX=1 $(CARGO) test --release --locked --quiet --test tidy
 	SYNCLINE_FIX=1 $(CARGO) test --release --locked --quiet --lib http::
+	! command -v node >/dev/null || node web/client/scripts/types.mjs
 
 bench: setup
 	$(CARGO) build --release --locked
@@ -45,3 +47,6 @@ bench: setup
 	$(CARGO) run --release --locked --quiet -- bench bulk
 	$(CARGO) run --release --locked --quiet -- bench ingest
 	$(CARGO) run --release --locked --quiet -- bench converge
+	$(CARGO) run --release --locked --quiet -- bench reconnect
+	$(CARGO) run --release --locked --quiet -- bench store
+	$(CARGO) run --release --locked --quiet -- bench fanout

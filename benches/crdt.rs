@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use automerge::transaction::Transactable;
-use automerge::{ActorId, AutoSerde, Automerge, ROOT, TextEncoding};
+use automerge::{ActorId, AutoSerde, Automerge, ROOT, ReadDoc, TextEncoding};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use syncline::base::{Change, DocId, limits::DIFF_BUDGET_MS};
@@ -46,6 +46,8 @@ fn reads(c: &mut Criterion) {
     let mut group = c.benchmark_group("json");
     for (name, value) in [
         ("1,000 small maps", json!({"list": small_maps()})),
+        // Then only what is beside the text is read in one pass.
+        ("and a text", json!({"list": small_maps(), "text": {"$text": "x"}})),
         ("20 fields", fields()),
         ("100,000 letters", json!({"text": {"$text": letters(100_000)}})),
     ] {
@@ -58,6 +60,8 @@ fn reads(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("AutoSerde", name), |b| {
             b.iter(|| black_box(serde_json::to_string(&AutoSerde::from(&doc))));
         });
+        // What ours is built on, without keeping or writing anything: it cannot get below that.
+        group.bench_function(BenchmarkId::new("iter", name), |b| b.iter(|| black_box(doc.iter().count())));
         // Without writing it as JSON.
         group.bench_function(BenchmarkId::new("hydrate", name), |b| b.iter(|| black_box(doc.hydrate(None))));
     }

@@ -38,7 +38,14 @@ fn entries() -> Vec<Entry> {
         let bytes = Bytes::copy_from_slice(change.raw_bytes());
         let change = Change { hash: Hash(change.hash().0), deps, bytes };
         let doc = DocId::new(&format!("bench/{:05}", counter % DOCUMENTS)).expect("an id");
-        Entry { origin: origin(), counter, held: VersionVector::new(), doc, changes: vec![change] }
+        Entry {
+            origin: origin(),
+            counter,
+            held: VersionVector::new(),
+            doc,
+            changes: vec![change],
+            drops: None,
+        }
     };
     (1..=ENTRIES).map(entry).collect()
 }
@@ -71,7 +78,8 @@ fn linked() -> Engine {
         bounds: Default::default(),
     };
     let dice = Dice { node: NodeId([1; 8]), random: 1 };
-    let mut engine = Engine::open(Millis(0), config, dice, Arc::new(MemoryStore::new())).expect("an engine");
+    let mut engine =
+        Engine::open(Millis(0), Millis(0), config, dice, Arc::new(MemoryStore::new())).expect("an engine");
     let hello = Hello {
         version: PROTOCOL_VERSION,
         cluster: "bench".into(),

@@ -40,7 +40,7 @@ hooks=$PWD/tests
 cd "$folder"
 export PYTHONPATH="$hooks" PYTHONDONTWRITEBYTECODE=1 SCHEMATHESIS_HOOKS=schemathesis_hooks
 "$python" -m schemathesis.cli run "$url/openapi.json" --seed 1 --max-examples 40 --no-color --warnings off \
-    --phases examples,coverage,fuzzing --suppress-health-check all --request-timeout 30 \
+    --phases examples,coverage,fuzzing --suppress-health-check all --request-timeout 30 --exclude-path /v1/subscribe \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \
     "$@" >"$folder/report" 2>&1 || { status=$?; cat "$folder/report"; tail -n 20 "$folder/log"; exit "$status"; }
 kill -0 "$node" 2>/dev/null || { echo "the node has ended:"; tail -n 20 "$folder/log"; exit 1; }

@@ -23,10 +23,13 @@ have_libclang() {
     return 1
 }
 
+for_tests=no
+[ "${1:-}" = --test ] && for_tests=yes
+
 # Where Schemathesis lives, for all clones of this user; and the list it was installed from, put there last.
 python=${XDG_CACHE_HOME:-$HOME/.cache}/syncline/python
 wants_python=no
-if [ "${1:-}" = --test ] && ! cmp -s tests/schemathesis.txt "$python/installed.txt"; then
+if [ "$for_tests" = yes ] && ! cmp -s tests/schemathesis.txt "$python/installed.txt"; then
     wants_python=yes
 fi
 
@@ -38,6 +41,8 @@ missing() {
     command -v clang >/dev/null 2>&1 || printf ' clang'
     have_libclang || printf ' libclang-dev'
     command -v c++ >/dev/null 2>&1 || printf ' g++'
+    # Tests have a node die at the disk's door with it.
+    [ "$for_tests" = no ] || command -v strace >/dev/null 2>&1 || printf ' strace'
     [ "$wants_python" = no ] || have_python || printf ' python3 python3-venv'
 }
 
@@ -48,22 +53,31 @@ rust=$(rustc --version | cut -d' ' -f2)
 lower=$(printf '%s\n%s\n' "$rust_wanted" "${rust%%-*}" | sort -V | head -n 1)
 [ "$lower" = "$rust_wanted" ] || fail "Rust $rust is too old: Syncline needs $rust_wanted or later (rustup update)"
 
+as_root=none
+if [ "$(id -u)" = 0 ]; then
+    as_root=''
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    as_root='sudo -n'
+fi
+
+may_install() {
+    [ "$as_root" != none ] && command -v apt-get >/dev/null 2>&1
+}
+
+install() {
+    $as_root apt-get update -qq || echo "setup: apt-get update failed; trying with the lists that are here" >&2
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
 packages=$(missing)
 if [ -n "$packages" ]; then
-    as_root=none
-    if [ "$(id -u)" = 0 ]; then
-        as_root=''
-    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-        as_root='sudo -n'
-    fi
-    if [ "$as_root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
+    if ! may_install; then
         fail "missing:$packages. Install them and run make again; on Debian or Ubuntu:
     sudo apt-get install$packages"
     fi
     echo "setup: installing$packages with apt-get (a minute or two)"
-    $as_root apt-get update -qq || echo "setup: apt-get update failed; trying with the lists that are here" >&2
     # shellcheck disable=SC2086
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null ||
+    install $packages ||
         fail "apt-get could not install:$packages. Install them by hand and run make again"
     packages=$(missing)
     [ -z "$packages" ] || fail "still missing after apt-get:$packages (Python is needed from 3.10 on)"
@@ -79,7 +93,7 @@ if [ "$wants_python" = yes ]; then
     cp tests/schemathesis.txt "$python/installed.txt"
 fi
 
-if [ "${1:-}" = --test ]; then
+if [ "$for_tests" = yes ]; then
     parts=''
     cargo fmt --version >/dev/null 2>&1 || parts="$parts rustfmt"
     cargo clippy --version >/dev/null 2>&1 || parts="$parts clippy"
@@ -88,6 +102,12 @@ if [ "${1:-}" = --test ]; then
         { command -v rustup >/dev/null 2>&1 && rustup component add $parts; } ||
             fail "missing parts of Rust:$parts. Install them: rustup component add$parts"
     fi
+fi
+
+# For the client's tests in a browser. They are skipped without it, and say so, so that nobody has to have it.
+if [ "${1:-}" = --test ] && [ ! -x /usr/bin/chromium ] && command -v node >/dev/null 2>&1 && may_install; then
+    echo "setup: installing chromium with apt-get (a minute or two)"
+    install chromium || echo "setup: apt-get could not install chromium" >&2
 fi
 
 target=${CARGO_TARGET_DIR:-target}

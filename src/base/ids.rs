@@ -96,6 +96,18 @@ impl Origin {
             random: u32::from_be_bytes([r0, r1, r2, r3]),
         }
     }
+
+    /// Whose ordinary changes are made in it: the incarnation itself in its first life, another actor of the same node
+    /// and number in each later one.
+    pub fn actor(&self, life: u64) -> [u8; 16] {
+        if life == 0 {
+            return self.to_bytes();
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.to_bytes()).update(&life.to_be_bytes());
+        let random = hasher.finalize().as_bytes().first_chunk().map_or(0, |four| u32::from_be_bytes(*four));
+        Self { random, ..*self }.to_bytes()
+    }
 }
 
 impl Lsn {

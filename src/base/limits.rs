@@ -57,6 +57,27 @@ pub const LINK_WINDOW_BYTES: usize = 2 << 20;
 /// Bytes of committed entries kept in memory for links and readers to share. Whoever falls further behind reads the log.
 pub const RING_BYTES: usize = 32 << 20;
 
+/// Bytes of the log, on disk, that a node keeps although every known node has them: whoever comes from elsewhere, or reads on from a cursor, finds them there. `--log-keep` sets another number.
+pub const LOG_KEEP_BYTES: u64 = 64 << 20;
+
+/// Bytes of the log, on disk, past which it is cut off although some node lacks what goes: that node is repaired by digest then. `--log-most` sets another number.
+pub const LOG_MOST_BYTES: u64 = 1 << 30;
+
+/// How long a deleted document is kept, in milliseconds: 30 days, so that what was written to it elsewhere meanwhile finds it. Then it is dropped with its history, once every known node has the deletion. `--keep-deleted` sets another time.
+pub const KEEP_DELETED_MS: u64 = 2_592_000_000;
+
+/// A node of which nothing was heard for so long, in milliseconds, is forgotten: 30 days. The log is trimmed, and deleted documents are dropped, without waiting for it; when it comes back it is repaired by digest.
+pub const FORGET_NODE_MS: u64 = 2_592_000_000;
+
+/// Documents in one slice of a repair, offered or asked for: a frame of them stays small. More in one message close the link.
+pub const MAX_SLICE_DOCUMENTS: usize = 1_024;
+
+/// Records that one slice of a repair's walk looks at: some tens of milliseconds of reading. The walk goes on with the next slice.
+pub const SLICE_RECORDS: usize = 16_384;
+
+/// Documents that one link may have asked for and not been given. Past it the link is closed: nobody who keeps to the protocol asks for so many.
+pub const MAX_FETCHES: usize = 4_096;
+
 /// Bytes of entries held back because a cause has not arrived. Past it the newest are dropped and asked for again.
 pub const HOLD_BYTES: usize = 64 << 20;
 
@@ -103,6 +124,31 @@ pub const MAX_VECTOR_ORIGINS: usize = 65_536;
 /// LSNs from one stored vector mark in the log to the next.
 pub const MARK_EVERY: u64 = 4_096;
 
+/// LSNs from one stored vector mark to the next where the log since the last one is more than is to be kept of it, as with large entries: it is cut off at marks. At most one a second is made so.
+pub const MARK_LEAST: u64 = 64;
+
+/// Changes in a document's tail at which it is folded although there is other work, and their bytes. Loading such a tail takes some 20 ms.
+pub const FOLD_AT_CHANGES: u64 = 4_096;
+pub const FOLD_AT_BYTES: u64 = 1 << 20;
+
+/// Changes in a document's tail at which it is folded when it has just been loaded: the merge is paid for, only the save is to be.
+pub const FOLD_LOADED_CHANGES: usize = 256;
+
+/// Changes in a document's tail from which it is worth folding, when the node is idle. Fewer take less room than a snapshot beside them would save.
+pub const FOLD_FROM_CHANGES: u64 = 16;
+
+/// Documents that wait for being folded at once. Further ones wait until the node is idle.
+pub const FOLD_QUEUE: usize = 256;
+
+/// Documents that wait for the node to be idle. Where there are more, all records are looked through for them then.
+pub const FOLD_CANDIDATES: usize = 16_384;
+
+/// Milliseconds without an entry after which a node counts as idle.
+pub const FOLD_LOOK_MS: u64 = 1_000;
+
+/// Records looked through for folding at once.
+pub const FOLD_PAGE: usize = 1_000;
+
 /// Bytes of documents kept materialised in memory, as estimated from their stored size.
 pub const DOCUMENT_CACHE_BYTES: usize = 256 << 20;
 
@@ -112,6 +158,55 @@ pub const VERSION_WAIT_MS: u64 = 5_000;
 /// Documents on one page of a list: the default, and the most.
 pub const LIST_PAGE: usize = 100;
 pub const LIST_PAGE_MOST: usize = 10_000;
+
+/// Bytes of a cursor, as text: a vector of two thousand origins. Refused past it.
+pub const MAX_CURSOR_BYTES: usize = 60 << 10;
+
+/// WebSockets of live readers at once. Idle ones take a few kilobytes each. 503 past it.
+pub const MAX_SUBSCRIBERS: usize = 10_000;
+
+/// Subscriptions of one connection. A further one is answered with an error.
+pub const MAX_SUBSCRIPTIONS: usize = 1_000;
+
+/// Bytes of a client's name for a subscription: it comes back with every frame. An error past it.
+pub const MAX_SUBSCRIPTION_ID_BYTES: usize = 128;
+
+/// Bytes of a live reader's frame: a cursor or a version of many hashes fits. The connection is closed past it.
+pub const MAX_SUBSCRIBE_FRAME_BYTES: usize = 64 << 10;
+
+/// Milliseconds after which a live reader that hears nothing is pinged, or sent a sign of life: proxies cut what is silent for longer.
+pub const KEEP_ALIVE_MS: u64 = 20_000;
+
+/// Milliseconds over which live readers are sent away at a stop, so that they do not all come to another node at once.
+pub const DRAIN_MS: u64 = 1_500;
+
+/// Changes in one answer of the feed: the default, and the most.
+pub const FEED_PAGE: usize = 100;
+pub const FEED_PAGE_MOST: usize = 10_000;
+
+/// Milliseconds that an answer of the feed waits for a change, where it is asked to: proxies cut what is silent for longer.
+pub const LONGPOLL_MS: u64 = 30_000;
+
+/// Documents touched by the last commits, kept for live readers to share; a commit counts as one more, and its vector by its size. Whoever falls further behind reads the log.
+pub const RECENT_TOUCHES: usize = 16_384;
+
+/// Documents that a live reader is told of before it looks again at what has changed since.
+pub const LIVE_BATCH: usize = 256;
+
+/// Documents of one subscription of which the version last sent is kept. Others begin with a snapshot when they change.
+pub const SENT_DOCUMENTS: usize = 1_000;
+
+/// Milliseconds between two looks at a document for all its live readers: 30 a second are fluent to the eye, and more would only cost. What comes faster is one step.
+pub const VIEW_INTERVAL_MS: u64 = 33;
+
+/// Milliseconds that a difference for live readers may take, by the last one of that document. Past it they get a snapshot.
+pub const VIEW_DIFF_MS: u64 = 50;
+
+/// Differences of one view of a document that are kept for readers who stood at the same versions. Others are made for each.
+pub const VIEW_PATCHES: usize = 16;
+
+/// Bytes of raw changes in one frame, beyond the first entry. More come in further frames.
+pub const CHANGES_FRAME_BYTES: usize = 1 << 20;
 
 /// Changes on one page of a history: the default, and the most.
 pub const HISTORY_PAGE: usize = 50;
@@ -135,6 +230,9 @@ pub const CONFLICTS_BYTES: usize = 1 << 20;
 /// Bytes of documents, in JSON, after which a page of a list with values ends.
 pub const LIST_VALUE_BYTES: usize = 4 << 20;
 
+/// Milliseconds of reading documents after which a page of a list with values ends: each may have to be loaded, and nobody should wait for ten thousand of them.
+pub const LIST_VALUE_MS: u64 = 1_000;
+
 /// Lines of one bulk request that are written and whose answers are not on their way: enough for a commit under way and the next. Past it no more of the body is read.
 pub const BULK_LINES: usize = 512;
 
@@ -147,19 +245,18 @@ pub const SHUTDOWN_MS: u64 = 5_000;
 /// Bytes of a request's head: the longest id and version fit several times over. It is also what is read from a connection at once. 431 past it.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// Milliseconds for a client to send a request's head, and its whole body. Of a bulk request's body: the most between two pieces.
 /// Characters of a client's `X-Request-Id`: any tracing system's fit. A longer one is replaced by the node's own.
 pub const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Bytes of a JSON answer from which it is compressed for those who take gzip: below, it costs more than it saves.
 pub const GZIP_FROM_BYTES: usize = 1 << 10;
 
-/// Milliseconds for a client to send a request's head, and its whole body.
+/// Milliseconds for a client to send a request's head, and its whole body. Of a bulk request's body: the most between two pieces.
 pub const HEADER_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;
 
-/// Milliseconds for which a client may take nothing of an answer. Past it the connection is cut: it would keep its place for ever.
-pub const STALL_MS: u64 = 60_000;
+/// Milliseconds for which a client may take nothing of an answer, or of what it has subscribed to. Past it the connection is cut: it would keep its place for ever.
+pub const STALL_MS: u64 = 30_000;
 
 /// Client connections at once. Further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 10_000;

@@ -12,6 +12,14 @@ pub enum Bug {
     ReuseOrigin,
     /// Commits an entry without looking at what its origin held.
     CommitWithoutCauses,
+    /// After a repair takes for its own what the other end has by then, and not what it had at the start.
+    MergeLateVector,
+    /// Trims the log that somebody whom it repairs will need.
+    TrimDuringRepair,
+    /// After a repair forgets that its log has gaps.
+    ForgetFloor,
+    /// Drops a deleted document before every node has the deletion.
+    DropTooEarly,
 }
 
 #[cfg(feature = "planted-bugs")]

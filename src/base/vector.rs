@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Origin;
+use super::{NodeId, Origin};
 
 /// Origin → highest counter held, without gaps. An origin that is absent counts as 0.
+///
+/// A node's incarnations that have ended leave it once every known node holds all of them: of that node only the
+/// number is kept up to which all incarnations are *closed*, and these count as held whatever the counter.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct VersionVector(BTreeMap<Origin, u64>);
+pub struct VersionVector {
+    counters: BTreeMap<Origin, u64>,
+    closed: BTreeMap<NodeId, u32>,
+}
 
 impl VersionVector {
     pub fn new() -> Self {
@@ -15,7 +21,15 @@ impl VersionVector {
     }
 
     pub fn get(&self, origin: &Origin) -> u64 {
-        self.0.get(origin).copied().unwrap_or(0)
+        if self.is_closed(origin) {
+            return u64::MAX;
+        }
+        self.counters.get(origin).copied().unwrap_or(0)
+    }
+
+    /// Is the origin one of a node's incarnations that are closed?
+    pub fn is_closed(&self, origin: &Origin) -> bool {
+        self.closed.get(&origin.node).is_some_and(|closed| origin.incarnation <= *closed)
     }
 
     /// Raises one origin's counter; never lowers it. Says whether it moved.
@@ -23,23 +37,45 @@ impl VersionVector {
         if counter <= self.get(&origin) {
             return false;
         }
-        self.0.insert(origin, counter);
+        self.counters.insert(origin, counter);
+        true
+    }
+
+    /// All incarnations of a node up to that number are closed. Says whether that is news.
+    pub fn close(&mut self, node: NodeId, incarnation: u32) -> bool {
+        let closed = self.closed.entry(node).or_insert(0);
+        if *closed >= incarnation {
+            return false;
+        }
+        *closed = incarnation;
+        self.counters.retain(|origin, _| origin.node != node || origin.incarnation > incarnation);
         true
     }
 
     /// Pointwise maximum. Says whether anything moved.
     pub fn merge(&mut self, other: &VersionVector) -> bool {
-        other.iter().fold(false, |moved, (origin, counter)| self.raise(origin, counter) || moved)
+        let closed = other.closed().fold(false, |moved, (node, number)| self.close(node, number) || moved);
+        other.iter().fold(closed, |moved, (origin, counter)| self.raise(origin, counter) || moved)
     }
 
-    /// Does this hold all that `other` names?
+    /// Does this hold all entries that `other` names?
     pub fn covers(&self, other: &VersionVector) -> bool {
         other.iter().all(|(origin, counter)| counter <= self.get(&origin))
     }
 
-    /// The entries of `self` that are above `earlier`.
+    /// Has this closed all that `other` has?
+    pub fn closes(&self, other: &VersionVector) -> bool {
+        other.closed().all(|(node, number)| self.closed.get(&node).is_some_and(|closed| *closed >= number))
+    }
+
+    /// What of `self` is above `earlier`.
     pub fn above(&self, earlier: &VersionVector) -> VersionVector {
-        Self(self.iter().filter(|(origin, counter)| *counter > earlier.get(origin)).collect())
+        let risen =
+            |node: &NodeId, number: u32| earlier.closed.get(node).is_none_or(|closed| *closed < number);
+        Self {
+            counters: self.iter().filter(|(origin, counter)| *counter > earlier.get(origin)).collect(),
+            closed: self.closed().filter(|(node, number)| risen(node, *number)).collect(),
+        }
     }
 
     /// How many counters `other` lacks of what this holds.
@@ -47,17 +83,23 @@ impl VersionVector {
         self.iter().map(|(origin, counter)| counter.saturating_sub(other.get(&origin))).sum()
     }
 
-    /// In ascending order of origin.
+    /// Counters in ascending order of origin.
     pub fn iter(&self) -> impl Iterator<Item = (Origin, u64)> + '_ {
-        self.0.iter().map(|(origin, counter)| (*origin, *counter))
+        self.counters.iter().map(|(origin, counter)| (*origin, *counter))
     }
 
+    /// Of nodes the number up to which their incarnations are closed.
+    pub fn closed(&self) -> impl Iterator<Item = (NodeId, u32)> + '_ {
+        self.closed.iter().map(|(node, number)| (*node, *number))
+    }
+
+    /// How many origins and nodes it names.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.counters.len() + self.closed.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.counters.is_empty() && self.closed.is_empty()
     }
 }
 
@@ -74,7 +116,8 @@ impl FromIterator<(Origin, u64)> for VersionVector {
 
 impl fmt::Debug for VersionVector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.iter()).finish()
+        let closed = self.closed.iter().map(|(node, number)| (format!("{node}, up to {number}"), "closed"));
+        f.debug_map().entries(self.counters.iter()).entries(closed).finish()
     }
 }
 
@@ -97,5 +140,27 @@ mod tests {
         assert!(!a.merge(&b));
         assert!(a.covers(&b));
         assert_eq!(a.above(&b), [(origin(1), 5)].into_iter().collect());
+    }
+
+    #[test]
+    fn closed_incarnations_count_as_held_and_take_no_room() {
+        let old = |incarnation: u32| Origin { incarnation, ..origin(1) };
+        let mut a: VersionVector = (1..=1_000).map(|n| (old(n), 7)).collect();
+        let b: VersionVector = [(old(3), 9), (old(1_000), 7), (origin(2), 1)].into_iter().collect();
+        assert!(a.close(NodeId([1; 8]), 999) && !a.close(NodeId([1; 8]), 500));
+        assert_eq!(a.len(), 2);
+        assert!(a.covers(&[(old(3), 9), (old(1_000), 7)].into_iter().collect()));
+        assert!(!a.covers(&b) && !a.covers(&[(old(1_000), 8)].into_iter().collect()));
+        assert!(!a.raise(old(999), 10) && a.closes(&b) && !b.closes(&a));
+        let mut b = b;
+        assert_eq!(a.above(&b).len(), 1);
+        assert!(b.merge(&a) && !b.merge(&a));
+        assert_eq!(
+            b,
+            [(origin(2), 1)].into_iter().fold(a.clone(), |mut all, (o, n)| {
+                all.raise(o, n);
+                all
+            })
+        );
     }
 }

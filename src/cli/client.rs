@@ -105,6 +105,16 @@ impl Client {
         Self { pool: Pool::builder(TokioExecutor::new()).build(connector), node, token }
     }
 
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        self.node.authority()
+    }
+
+    /// The `Authorization` header.
+    pub fn token(&self) -> Option<&HeaderValue> {
+        self.token.as_ref()
+    }
+
     /// A request of `target`, a path with its query; [`Client::send`] takes it.
     pub fn request(&self, method: Method, target: &str) -> Builder {
         let request =

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::client::Target;
 use super::output::{Failure, print};
 use super::table::{Align, table};
-use crate::node::{ClusterState, ClusterView, NodeRow};
+use crate::node::{ClusterState, ClusterView, NodeRow, RepairView};
 
 #[derive(Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -59,7 +59,20 @@ fn status(view: &ClusterView) -> String {
         ("HEARD", Align::Right),
         ("SAME", Align::Left),
     ];
-    format!("{word}: {meaning} (cluster {:?}, asked {asked})\n\n{}", view.cluster, table(heads, &rows))
+    let repair = view.repair.as_ref().map(repair).unwrap_or_default();
+    format!(
+        "{word}: {meaning} (cluster {:?}, asked {asked})\n{repair}\n{}",
+        view.cluster,
+        table(heads, &rows)
+    )
+}
+
+fn repair(view: &RepairView) -> String {
+    let RepairView { from, documents, done, bytes, elapsed_ms, left_ms } = view;
+    let mib = *bytes as f64 / f64::from(1 << 20);
+    let left = left_ms.map_or(String::new(), |left| format!(", about {} left", duration(left)));
+    let elapsed = duration(*elapsed_ms);
+    format!("repair from {from}: {done} of {documents} documents, {mib:.1} MiB in {elapsed}{left}\n")
 }
 
 fn meaning(state: ClusterState) -> (&'static str, &'static str) {
@@ -118,6 +131,7 @@ mod tests {
             url: Some(format!("http://{name}:4380")),
             incarnation: 1,
             vector: Vec::new(),
+            closed: Vec::new(),
             digest: String::new(),
             links: links.iter().map(|&name| name.to_owned()).collect(),
             behind: 0,
@@ -143,6 +157,7 @@ mod tests {
             cluster: "c".into(),
             node: "id of a".into(),
             state: ClusterState::Converging,
+            repair: None,
             nodes: vec![row("a", &["b", "r"]), late],
         };
         assert_eq!(
@@ -161,11 +176,24 @@ mod tests {
             cluster: "c".into(),
             node: "id of a".into(),
             state: ClusterState::Unknown,
+            repair: Some(RepairView {
+                from: "b".into(),
+                documents: 2_000,
+                done: 500,
+                bytes: 3 << 19,
+                elapsed_ms: 2_100,
+                left_ms: Some(6_300),
+            }),
             nodes: vec![NodeRow { vector: vec![("o".into(), 3)], ..row("a", &["b"]) }],
         };
         let json = serde_json::to_string(&view).unwrap();
         let back: ClusterView = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&back).unwrap(), json);
+        let told = status(&back);
+        assert!(
+            told.contains("\nrepair from b: 500 of 2000 documents, 1.5 MiB in 2.1 s, about 6.3 s left\n\n"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `doc`: read, write and list documents of a node; export and import are `transfer`.
 
 mod past;
+mod watch;
 
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
-    /// Change parts of a document, which is created where it is missing
+    /// Change parts of a document; a merge patch or operations create it where it is missing
     Patch {
         /// Id of the document, as lists/groceries
         #[arg(value_parser = document)]
@@ -71,6 +72,9 @@ enum Command {
         /// otherwise a merge patch (RFC 7396), as {"title": "new", "old": null}
         #[arg(long)]
         ops: bool,
+        /// The patch is a JSON Patch (RFC 6902), as [{"op": "move", "from": "/old", "path": "/new"}]
+        #[arg(long, conflicts_with = "ops")]
+        json_patch: bool,
         #[command(flatten)]
         how: How,
     },
@@ -117,6 +121,18 @@ enum Command {
         /// Print each document too: a line of JSON for each, with its id, version and value
         #[arg(long)]
         values: bool,
+        /// Mark texts, counters, timestamps and bytes as such
+        #[arg(long, requires = "values")]
+        typed: bool,
+    },
+    /// Show a document as it changes, until it is interrupted
+    Watch {
+        /// Id of the document; or what ids begin with, ending with a slash, as lists/; or nothing: all
+        #[arg(default_value = "")]
+        what: String,
+        /// A line of JSON for each frame, as the node sends it
+        #[arg(long)]
+        json: bool,
     },
     /// Print documents as NDJSON, a line each, with texts and counters marked: what `import` takes
     Export(Export),
@@ -163,11 +179,12 @@ impl Doc {
                 let write = Write { method: Method::PUT, media: "application/json", id: &id, body, how };
                 write.send(&client).await
             }
-            Command::Patch { id, file, ops, how } => {
+            Command::Patch { id, file, ops, json_patch, how } => {
                 let body = read(file.as_deref())?;
-                let media = match ops {
-                    true => "application/vnd.syncline.ops+json",
-                    false => "application/merge-patch+json",
+                let media = match (ops, json_patch) {
+                    (true, _) => "application/vnd.syncline.ops+json",
+                    (_, true) => "application/json-patch+json",
+                    _ => "application/merge-patch+json",
                 };
                 Write { method: Method::PATCH, media, id: &id, body, how }.send(&client).await
             }
@@ -177,7 +194,11 @@ impl Doc {
             }
             Command::History { id, limit, json } => past::history(&client, &id, limit, json).await,
             Command::Conflicts { id, at, json } => past::conflicts(&client, &id, at.as_deref(), json).await,
-            Command::List { prefix, limit, values } => list(&client, &prefix, limit, values).await,
+            Command::List { prefix, limit, values, typed } => {
+                let values = values.then_some(if typed { Values::Typed } else { Values::Plain });
+                list(&client, &prefix, limit, values).await
+            }
+            Command::Watch { what, json } => watch::watch(&client, &what, json).await,
             Command::Export(export) => export.run(&client).await,
             Command::Import(import) => import.run(&client).await,
         }
@@ -285,17 +306,32 @@ struct Line<'a> {
     value: Option<&'a RawValue>,
 }
 
-async fn list(client: &Client, prefix: &str, limit: Option<usize>, values: bool) -> Result<(), Failure> {
+#[derive(Clone, Copy)]
+enum Values {
+    Plain,
+    Typed,
+}
+
+async fn list(
+    client: &Client,
+    prefix: &str,
+    limit: Option<usize>,
+    values: Option<Values>,
+) -> Result<(), Failure> {
     let mut left = limit.unwrap_or(usize::MAX);
     let page = left.min(LIST_PAGE_MOST);
-    let include = if values { "&include=value" } else { "" };
+    let include = match values {
+        None => "",
+        Some(Values::Plain) => "&include=value",
+        Some(Values::Typed) => "&include=value&typed=true",
+    };
     let mut next = Some(format!("/v1/docs?prefix={}&limit={page}{include}", percent_encode(prefix)));
     while let Some(target) = next.filter(|_| left > 0) {
         let answer = client.get(&target).await?;
         let page: Page<'_> = answer.json()?;
         // Printed page by page: neither the list nor the wait for its beginning grows with it.
         let rows = page.documents.iter().take(left);
-        print(if values { lines(rows) } else { shown(rows, to_terminal()) })?;
+        print(if values.is_some() { lines(rows) } else { shown(rows, to_terminal()) })?;
         left -= page.documents.len().min(left);
         next = next_page(&answer);
     }

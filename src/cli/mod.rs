@@ -15,8 +15,10 @@ mod progress;
 mod scratch;
 mod serve;
 mod signals;
+mod subscriber;
 mod table;
 mod transfer;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,8 @@ enum Command {
     Cluster(cluster::Cluster),
     /// Check the settings of a node, or show them
     Config(config::Config),
+    /// Look through a data folder for damage, while no node runs on it
+    Verify(verify::Verify),
     /// Measure, with nodes of its own on this machine
     Bench(bench::Bench),
     /// Print a script that completes this program's commands in a shell
@@ -65,6 +69,7 @@ impl Cli {
             Command::Doc(doc) => doc.run().await,
             Command::Cluster(cluster) => cluster.run().await,
             Command::Config(config) => config.run(),
+            Command::Verify(verify) => verify.run().await,
             Command::Bench(bench) => bench.run().await,
             Command::Completions(completions) => completions.run(Self::command()),
             Command::Man(manual) => manual.run(Self::command()),

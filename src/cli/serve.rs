@@ -9,7 +9,7 @@ use super::signals::Signals;
 use crate::config::{Given, LogFormat, Settings};
 use crate::http::Bounds;
 use crate::net::PeerUrl;
-use crate::server::Server;
+use crate::server::{Server, repair};
 use crate::telemetry;
 
 const AFTER_HELP: &str = "\
@@ -37,6 +37,11 @@ pub struct Serve {
     #[arg(long, hide = true, value_name = "BOUNDS")]
     http_bounds: Option<Bounds>,
 
+    /// First look for damage in the data folder, and where there is any begin anew with what can be read of it; the
+    /// damaged folder is kept beside
+    #[arg(long)]
+    repair: bool,
+
     #[command(flatten)]
     given: Given,
 }
@@ -51,6 +56,12 @@ impl Serve {
         tokio::pin!(stop);
         let bounds = self.http_bounds.unwrap_or_default();
         let about = about(&settings);
+        if self.repair {
+            let folder = settings.data_dir.clone();
+            let repaired = tokio::task::spawn_blocking(move || repair(&folder)).await;
+            let repaired = repaired.map_err(|error| Failure::refused(error.to_string()))?;
+            repaired.map_err(|error| Failure::refused(error.to_string()))?;
+        }
         let server = tokio::select! {
             server = Server::start_within(settings, bounds) => server?,
             () = &mut stop => return Ok(()),

@@ -216,6 +216,6 @@ mod tests {
         assert_eq!(of("listen"), ("\"127.0.0.1:4380\"".into(), Source::Default));
         assert_eq!(of("role"), ("\"master\"".into(), Source::Default));
         assert_eq!(of("token-file"), ("null".into(), Source::Default));
-        assert_eq!(shown.len(), 14);
+        assert_eq!(shown.len(), 17);
     }
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ConfigError, Settings};
+use super::{ConfigError, Settings, Size, Span};
 use crate::base::Role;
 use crate::net::PeerUrl;
 
@@ -126,6 +126,41 @@ pub struct Given {
     )]
     pub allow_origin: Vec<String>,
 
+    /// Bytes of the log, on disk, that are kept although every known node has them [default: 64MiB]
+    #[arg(
+        long,
+        help_heading = "Storage",
+        env = "SYNCLINE_LOG_KEEP",
+        value_name = "SIZE",
+        hide_env_values = true
+    )]
+    #[serde(serialize_with = "text", deserialize_with = "optional")]
+    pub log_keep: Option<Size>,
+
+    /// Bytes of the log, on disk, past which it is cut off although a node lacks what goes: that node is
+    /// repaired by digest then [default: 1GiB]
+    #[arg(
+        long,
+        help_heading = "Storage",
+        env = "SYNCLINE_LOG_MOST",
+        value_name = "SIZE",
+        hide_env_values = true
+    )]
+    #[serde(serialize_with = "text", deserialize_with = "optional")]
+    pub log_most: Option<Size>,
+
+    /// How long a deleted document is kept, for what was written to it elsewhere meanwhile; then it goes
+    /// with its history, once every known node has the deletion [default: 30d]
+    #[arg(
+        long,
+        help_heading = "Storage",
+        env = "SYNCLINE_KEEP_DELETED",
+        value_name = "TIME",
+        hide_env_values = true
+    )]
+    #[serde(serialize_with = "text", deserialize_with = "optional")]
+    pub keep_deleted: Option<Span>,
+
     /// What to log: error, warn, info, debug, trace, or by module, as info,syncline::net=debug
     /// [default: info]
     #[arg(long, help_heading = "Logs", env = "SYNCLINE_LOG", value_name = "FILTER", hide_env_values = true)]
@@ -188,6 +223,9 @@ impl Given {
             peer_token_file: self.peer_token_file.or(other.peer_token_file),
             allow_host: first(self.allow_host, other.allow_host),
             allow_origin: first(self.allow_origin, other.allow_origin),
+            log_keep: self.log_keep.or(other.log_keep),
+            log_most: self.log_most.or(other.log_most),
+            keep_deleted: self.keep_deleted.or(other.keep_deleted),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
         }
@@ -219,6 +257,9 @@ impl From<Settings> for Given {
             peer_token_file: settings.peer_token_file,
             allow_host: settings.allow_hosts,
             allow_origin: settings.allow_origins,
+            log_keep: Some(settings.log_keep),
+            log_most: Some(settings.log_most),
+            keep_deleted: Some(settings.keep_deleted),
             log: Some(settings.log),
             log_format: Some(settings.log_format),
         }
@@ -274,7 +315,7 @@ mod tests {
         let given = Given::parse(
             "name = 'a'\nlisten = 'localhost:1'\ndata-dir = 'd'\nrole = 'slave'\nupstream = ['http://b:2']\n\
              cluster = 'c'\nadvertise = 'http://a:1'\ntoken-file = 't'\npeer-token-file = 'p'\n\
-             allow-host = ['h']\nallow-origin = ['o']\nlog = 'debug'\nlog-format = 'json'\n",
+             allow-host = ['h']\nallow-origin = ['o']\nlog-keep = '1MiB'\nlog-most = '2MiB'\nkeep-deleted = '1h'\nlog = 'debug'\nlog-format = 'json'\n",
         );
         let settings = Settings::new(given.unwrap()).unwrap();
         assert_eq!(settings.listen.to_string(), "127.0.0.1:1");
@@ -282,6 +323,8 @@ mod tests {
         assert_eq!(settings.upstreams, ["http://b:2".parse().unwrap()]);
         assert_eq!(settings.log_format, LogFormat::Json);
         assert_eq!(settings.peer_token_file, Some("p".into()));
+        assert_eq!((settings.log_keep.0, settings.log_most.0), (1 << 20, 2 << 20));
+        assert_eq!(settings.keep_deleted, Span(3_600_000));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 mod check;
 mod given;
 mod token;
+mod units;
 
 pub use check::{Findings, Shown, Source, Sourced, open_to_all};
 pub use given::{Given, LogFormat};
 pub use token::{first_token, read_token_file};
+pub use units::{Size, Span};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 use axum::http::Uri;
 
 use crate::base::Role;
-use crate::base::limits::{MAX_NAME_BYTES, MAX_TEXT_BYTES};
+use crate::base::limits::{KEEP_DELETED_MS, LOG_KEEP_BYTES, LOG_MOST_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 use crate::net::PeerUrl;
 
 /// The port of a node where nobody names another.
@@ -42,6 +44,11 @@ pub struct Settings {
     pub peer_token_file: Option<PathBuf>,
     pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,
+    /// Bytes of the log that are kept although every node has them, and past which it is cut off.
+    pub log_keep: Size,
+    pub log_most: Size,
+    /// How long a deleted document is kept.
+    pub keep_deleted: Span,
     /// As in `RUST_LOG`: a level, or `module=level` separated by commas.
     pub log: String,
     pub log_format: LogFormat,
@@ -67,6 +74,8 @@ pub enum ConfigError {
     OpenToAll(SocketAddr),
     #[error("--{flag} must have 1 to {MAX_NAME_BYTES} bytes and no control characters: {text:?}")]
     Name { flag: &'static str, text: String },
+    #[error("--log-most must be at least --log-keep: the log is cut off past it")]
+    LogSizes,
     #[error("--advertise must be the URL at which others reach this node, as http://host:{PORT}: {0:?}")]
     Advertise(String),
 }
@@ -86,6 +95,9 @@ impl Default for Settings {
             peer_token_file: None,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
+            log_keep: Size(LOG_KEEP_BYTES),
+            log_most: Size(LOG_MOST_BYTES),
+            keep_deleted: Span(KEEP_DELETED_MS),
             log: "info".into(),
             log_format: LogFormat::Text,
         }
@@ -117,6 +129,9 @@ impl Settings {
             peer_token_file: given.peer_token_file,
             allow_hosts: given.allow_host,
             allow_origins: given.allow_origin,
+            log_keep: given.log_keep.unwrap_or(default.log_keep),
+            log_most: given.log_most.unwrap_or(default.log_most),
+            keep_deleted: given.keep_deleted.unwrap_or(default.keep_deleted),
             log: given.log.unwrap_or(default.log),
             log_format: given.log_format.unwrap_or(default.log_format),
         }
@@ -135,6 +150,9 @@ impl Settings {
         for (flag, text) in [("name", self.name.as_deref()), ("cluster", Some(&*self.cluster))] {
             let bad = text.filter(|text| !is_name(text));
             problems.extend(bad.map(|text| ConfigError::Name { flag, text: text.to_owned() }));
+        }
+        if self.log_most.0 < self.log_keep.0 {
+            problems.push(ConfigError::LogSizes);
         }
         let url = self.advertise.iter().find(|url| !is_base_url(url));
         problems.extend(url.map(|url| ConfigError::Advertise(url.clone())));

@@ -139,19 +139,45 @@ impl<'e, T: Transactable> Editor<'e, T> {
         }
     }
 
+    /// Over a field that the writer has named. Where it has several values, that is settled.
     fn put_over(&mut self, slot: Slot, value: Value, id: &ObjId, node: &Node) -> Result<(), EditError> {
         match value {
             Value::Scalar(scalar) => self.put_over_scalar(slot, &scalar.into_owned().into(), node),
             Value::Object(kind) if fits(kind, node) => {
-                let tree = Tree::read(self.tx, id, kind, None).into_owned();
+                let mut tree = Tree::read(self.tx, id, kind, None).into_owned();
+                if self.is_conflicted(slot)? {
+                    tree = self.renewed(slot, kind, &tree)?;
+                }
                 self.update(&tree, 0, node)
             }
             Value::Object(_) => self.replace(slot, node),
         }
     }
 
+    /// A new object with what the tree has, in place of all values of the field: Automerge cannot delete those
+    /// beside the one that is shown.
+    fn renewed(&mut self, slot: Slot, kind: ObjType, tree: &Tree) -> Result<Tree<'static>, EditError> {
+        self.replace(slot, &tree.value())?;
+        let (parent, prop) = slot.parts();
+        match self.tx.get(parent, prop)? {
+            Some((Value::Object(now), id)) if now == kind => {
+                Ok(Tree::read(self.tx, &id, kind, None).into_owned())
+            }
+            _ => Err(EditError::Failed { reason: "an object made anew is not there".to_owned() }),
+        }
+    }
+
+    fn is_conflicted(&self, slot: Slot) -> Result<bool, EditError> {
+        let (parent, prop) = slot.parts();
+        Ok(self.tx.get_all(parent, prop)?.len() > 1)
+    }
+
+    /// Over a field of an object that is written as a whole. There a conflict of objects stays: to settle it would
+    /// hide from others' sight what they write into the object meanwhile, and the writer may not even know of it.
     fn put_over_item(&mut self, slot: Slot, tree: &Tree, item: &Item, node: &Node) -> Result<(), EditError> {
         match item {
+            // Nearly all of most documents: not to be looked up.
+            Item::Scalar(scalar) if tree.conflicts == 0 && reads_as(scalar, node) => Ok(()),
             Item::Scalar(scalar) => self.put_over_scalar(slot, scalar, node),
             Item::Object(index) if fits(tree.objects[*index].kind, node) => self.update(tree, *index, node),
             Item::Object(_) => self.replace(slot, node),
@@ -159,9 +185,13 @@ impl<'e, T: Transactable> Editor<'e, T> {
     }
 
     /// What reads as it is written is left alone, plainly or typed: so a plain read that is written back
-    /// keeps the types.
+    /// keeps the types. Only other values of the field give way to it.
     fn put_over_scalar(&mut self, slot: Slot, there: &ScalarValueRef, node: &Node) -> Result<(), EditError> {
-        if *node == Node::shown(there, false) || *node == Node::shown(there, true) {
+        if reads_as(there, node) {
+            if self.is_conflicted(slot)? {
+                let (parent, prop) = slot.parts();
+                self.tx.put(parent, prop, ScalarValue::from(there.clone()))?;
+            }
             return Ok(());
         }
         let kept = match (there, node) {
@@ -181,9 +211,7 @@ impl<'e, T: Transactable> Editor<'e, T> {
     fn count_to(&mut self, slot: Slot, now: i64, n: i64) -> Result<(), EditError> {
         let (parent, prop) = slot.parts();
         match n.checked_sub(now) {
-            Some(by) if self.tx.get_all(parent, prop.clone())?.len() == 1 => {
-                Ok(self.tx.increment(parent, prop, by)?)
-            }
+            Some(by) if !self.is_conflicted(slot)? => Ok(self.tx.increment(parent, prop, by)?),
             _ => Ok(self.tx.put(parent, prop, ScalarValue::counter(n))?),
         }
     }
@@ -389,6 +417,11 @@ impl<'e, T: Transactable> Editor<'e, T> {
     fn hydrate(&self, node: &Node) -> hydrate::Value {
         node.hydrate(self.tx.text_encoding(), self.cx.strings_are_text)
     }
+}
+
+/// Plainly, or with its type.
+fn reads_as(there: &ScalarValueRef, node: &Node) -> bool {
+    *node == Node::shown(there, false) || *node == Node::shown(there, true)
 }
 
 /// Can an object of this kind become the value without being replaced?

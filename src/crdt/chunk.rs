@@ -7,6 +7,8 @@
 
 use std::io::Read;
 
+use sha2::Digest;
+
 use crate::base::limits::{MAX_CHANGE_ROWS, MAX_INFLATED_CHANGE_BYTES, MAX_RAW_CHANGES};
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
@@ -75,6 +77,34 @@ fn first(raw: &[u8]) -> Result<(Chunk<'_>, &[u8]), String> {
         other => return Err(format!("of kind {other}, which is not taken")),
     };
     Ok((Chunk { kind, bytes, checksum }, reader.0))
+}
+
+/// The heads of a saved document, as its header names them, without reading the document. Its bytes are those that
+/// were saved: the checksum matches.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn document_heads(raw: &[u8]) -> Result<Vec<[u8; 32]>, String> {
+    let cut = || "cut short".to_owned();
+    let mut reader = Reader(raw);
+    if reader.take(4).ok_or_else(cut)? != MAGIC {
+        return Err("not an Automerge chunk".into());
+    }
+    let checksum = reader.take(4).ok_or_else(cut)?;
+    let hashed = reader.0;
+    if reader.byte() != Some(0) {
+        return Err("not a document".into());
+    }
+    let length = reader.length().ok_or_else(cut)?;
+    let mut reader = Reader(reader.take(length).ok_or_else(cut)?);
+    if sha2::Sha256::digest(hashed)[..4] != *checksum {
+        return Err("its checksum does not match".into());
+    }
+    for _ in 0..reader.number().ok_or_else(cut)? {
+        reader.prefixed().ok_or_else(cut)?; // actors
+    }
+    let heads = reader.length().and_then(|heads| reader.take(heads.checked_mul(32)?)).ok_or_else(cut)?;
+    Ok(heads.as_chunks().0.to_vec())
 }
 
 fn change(data: &[u8]) -> Result<(), String> {

@@ -148,7 +148,7 @@ impl Document {
             let change = self.doc.hash_for_opid(&id);
             let meta = change.and_then(|hash| self.doc.get_change_meta_by_hash(&hash));
             Rival {
-                value: render::value(&self.doc, &id, &value, at),
+                value: render::value(&self.doc, &id, &value, at, true),
                 maker: meta.as_ref().map(Maker::of).unwrap_or_default(),
                 change: change.map(|hash| Hash(hash.0)),
             }
@@ -203,6 +203,7 @@ fn path(open: &[Open], index: usize, prop: &Prop) -> String {
 mod tests {
     use automerge::transaction::Transactable;
     use automerge::{ActorId, Automerge};
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -272,6 +273,77 @@ mod tests {
         let then = document.conflicts(Some(&before)).unwrap();
         assert_eq!(values(&then.fields[0]), [(json!(2), "Bob"), (json!(1), "Ann")]);
         assert!(document.conflicts(Some(&[Hash([0; 32])])).is_err());
+    }
+
+    #[test]
+    fn to_name_a_field_settles_a_conflict_of_objects_and_keeps_what_they_hold() {
+        let base = json!({"a": 0, "l": [0]});
+        let (left, right) = (json!({"x": {"$text": "t"}, "n": {"$counter": 1}}), json!({"y": 1}));
+        let made = || at_once(base.clone(), json!({"a": right, "l": [1]}), json!({"a": left, "l": [[left]]}));
+        let typed = |document: &Document| {
+            serde_json::from_slice::<serde_json::Value>(&document.json(None, true).unwrap().body).unwrap()
+        };
+        let count = |document: &Document| document.conflicts(None).unwrap().fields.len();
+        let plain = json!({"x": "t", "n": 1});
+        let mut document = made();
+        let shown = typed(&document);
+        assert_eq!(count(&document), 2);
+        // Whoever writes the whole back may not know of it.
+        let whole = json!({"a": plain, "l": [[plain]]});
+        document.edit(&Edit::Put(whole), None, None, 4_000, None).unwrap();
+        assert_eq!((count(&document), typed(&document)), (2, shown.clone()));
+        for (path, value, left) in [("/a", plain.clone(), 1), ("/l/0", json!([plain]), 0)] {
+            let put = json!([{"op": "put", "path": path, "value": value}]);
+            let put = Edit::Ops(crate::crdt::parse_ops(&put).unwrap());
+            document.edit(&put, None, None, 5_000, None).unwrap();
+            assert_eq!((count(&document), typed(&document)), (left, shown.clone()));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Of two masters that write at once, then of one who writes back what is shown.
+        #[test]
+        fn what_is_shown_and_written_back_settles_every_conflict_of_plain_values(
+            fields in prop::collection::btree_map("[a-d]", (leaf(), leaf(), leaf()), 1..4),
+            whole in any::<bool>(),
+        ) {
+            let all = |which: fn(&Leaves) -> &serde_json::Value| -> serde_json::Value {
+                let member = |(key, of): (&String, &Leaves)| (key.clone(), which(of).clone());
+                let members: serde_json::Map<_, _> = fields.iter().map(member).collect();
+                let list: Vec<_> = fields.values().map(|of| json!({"id": 1, "v": which(of)})).take(1).collect();
+                json!({"m": members, "l": list})
+            };
+            let mut document = at_once(all(|of| &of.0), all(|of| &of.1), all(|of| &of.2));
+            let rendered = document.json(None, true).unwrap();
+            let shown: serde_json::Value = serde_json::from_slice(&rendered.body).unwrap();
+            let plain = serde_json::from_slice(&document.json(None, false).unwrap().body).unwrap();
+            let edit = if whole { Edit::Put(plain) } else { Edit::MergePatch(plain) };
+            let edited = document.edit(&edit, None, None, 4_000, None).unwrap();
+            prop_assert_eq!(edited.changes.is_empty(), rendered.conflicts == 0);
+            let after = document.json(None, true).unwrap();
+            prop_assert_eq!(after.conflicts, 0);
+            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&after.body).unwrap(), shown.clone());
+            // Whoever takes the changes one by one, as from another cluster, has the same.
+            let mut other = new(7);
+            other.admit(&document.changes_since(None).unwrap()).unwrap();
+            let there = other.json(None, true).unwrap();
+            prop_assert_eq!(there.conflicts, 0);
+            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&there.body).unwrap(), shown);
+        }
+    }
+
+    type Leaves = (serde_json::Value, serde_json::Value, serde_json::Value);
+
+    fn leaf() -> impl Strategy<Value = serde_json::Value> {
+        prop_oneof![
+            (0..3).prop_map(|n| json!(n)),
+            "[ab]{0,2}".prop_map(|text| json!(text)),
+            Just(json!({"$bytes": "AA=="})),
+            Just(json!({"$timestamp": "2026-01-31T12:00:00Z"})),
+            Just(json!(true)),
+        ]
     }
 
     #[test]

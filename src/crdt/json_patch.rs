@@ -1,7 +1,6 @@
 //! JSON Patch (RFC 6902) as it makes sense of CRDTs: values are written by their difference, and what is moved
 //! or copied stays what it is, a text, a counter, a time.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use automerge::transaction::Transactable;
@@ -180,14 +179,14 @@ impl<T: Transactable> Editor<'_, T> {
         }
         let (bytes, value) = match object(place) {
             None => return Err(EditError::refused(from, ABSENT)),
-            Some(Content::Scalar(scalar)) => (weight(&scalar), owned(Node::shown(&scalar, true))),
+            Some(Content::Scalar(scalar)) => (weight(&scalar), Node::shown(&scalar, true).into_owned()),
             Some(Content::Object(kind, id)) => {
                 let tree = Tree::read(self.tx, id, kind, None);
                 if level + height(&tree) > MAX_DEPTH + 1 {
                     let reason = format!("would be more than {MAX_DEPTH} levels deep in the document");
                     return Err(EditError::refused(from, reason));
                 }
-                (tree_weight(&tree), built(&tree))
+                (tree_weight(&tree), tree.value())
             }
         };
         self.cx.taken.bytes += bytes;
@@ -305,41 +304,6 @@ fn height(tree: &Tree) -> usize {
         }
     }
     height
-}
-
-/// The tree's first object as a value.
-fn built(tree: &Tree) -> Node<'static> {
-    let mut done: Vec<Node<'static>> = vec![Node::Null; tree.objects.len()];
-    for (index, object) in tree.objects.iter().enumerate().rev() {
-        let mut value = |item: &Item| match item {
-            Item::Scalar(scalar) => owned(Node::shown(scalar, true)),
-            Item::Object(inner) => std::mem::replace(&mut done[*inner], Node::Null),
-        };
-        done[index] = match &object.body {
-            Body::Map(members) => {
-                let member = |(key, item): &(Cow<str>, Item)| (Cow::Owned(key.to_string()), value(item));
-                Node::Map(members.iter().map(member).collect())
-            }
-            Body::List(elements) => Node::List(elements.iter().map(value).collect()),
-            Body::Text(text) => Node::Text(Cow::Owned(text.clone())),
-        };
-    }
-    done.swap_remove(0)
-}
-
-/// Of a scalar.
-fn owned(node: Node) -> Node<'static> {
-    match node {
-        Node::Null | Node::Text(_) | Node::Map(_) | Node::List(_) => Node::Null,
-        Node::Bool(value) => Node::Bool(value),
-        Node::Int(n) => Node::Int(n),
-        Node::Uint(n) => Node::Uint(n),
-        Node::Float(n) => Node::Float(n),
-        Node::Str(text) => Node::Str(Cow::Owned(text.into_owned())),
-        Node::Counter(n) => Node::Counter(n),
-        Node::Timestamp(ms) => Node::Timestamp(ms),
-        Node::Bytes(bytes) => Node::Bytes(Cow::Owned(bytes.into_owned())),
-    }
 }
 
 /// Bytes of JSON, about, and not less than it costs to keep.

@@ -16,12 +16,18 @@ pub(super) fn json(doc: &Automerge, at: Option<&[ChangeHash]>, typed: bool) -> (
     (Writer { out: Vec::with_capacity(64 * tree.objects.len()), typed }.write(&tree).into(), tree.conflicts)
 }
 
-/// As [`json`], typed, of one value; `id` is that of the object where it is one.
-pub(super) fn value(doc: &Automerge, id: &ObjId, value: &Value<'_>, at: Option<&[ChangeHash]>) -> Bytes {
-    let mut writer = Writer { out: Vec::new(), typed: true };
+/// As [`json`], of one value; `id` is that of the object where it is one.
+pub(super) fn value(
+    doc: &Automerge,
+    id: &ObjId,
+    value: &Value<'_>,
+    at: Option<&[ChangeHash]>,
+    typed: bool,
+) -> Bytes {
+    let mut writer = Writer { out: Vec::new(), typed };
     match value {
         Value::Object(kind) => return writer.write(&Tree::read(doc, id, *kind, at)).into(),
-        Value::Scalar(scalar) => writer.scalar(&Node::shown(&scalar.clone().into_owned().into(), true)),
+        Value::Scalar(scalar) => writer.scalar(&Node::shown(&scalar.clone().into_owned().into(), typed)),
     }
     writer.out.into()
 }
@@ -122,7 +128,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use automerge::transaction::Transactable;
-    use automerge::{ActorId, ScalarValue, TextEncoding};
+    use automerge::{ActorId, ReadDoc, ScalarValue, TextEncoding};
     use serde_json::{Value, json};
 
     use super::*;
@@ -135,7 +141,7 @@ mod tests {
         String::from_utf8(json(doc, None, typed).0.to_vec()).unwrap()
     }
 
-    /// The same document with a text in it, for which the other way of reading is taken.
+    /// The same document with a text in it, for which the root is read by itself.
     fn with_text(doc: &Automerge) -> Automerge {
         let mut doc = doc.fork().with_actor(ActorId::from([9; 16]));
         let mut tx = doc.transaction();
@@ -225,6 +231,37 @@ mod tests {
             assert_eq!(value, shows);
             assert_eq!(json(doc, Some(&before), false).1, 0);
         }
+    }
+
+    #[test]
+    fn what_is_beside_a_text_reads_as_without_it() {
+        let mut doc = new(1);
+        let mut tx = doc.transaction();
+        for key in ["a", "b", "c"] {
+            let list = tx.put_object(ROOT, key, ObjType::List).unwrap();
+            for n in 0..3 {
+                let map = tx.insert_object(&list, n, ObjType::Map).unwrap();
+                tx.put(&map, "n", n as i64).unwrap();
+                let inner = tx.put_object(&map, "l", ObjType::List).unwrap();
+                tx.insert(&inner, 0, key).unwrap();
+            }
+        }
+        tx.commit();
+        let plain = text(&doc, false);
+        let before = doc.get_heads();
+        // A text deep in the last list but one element: all before it has been read in vain.
+        let mut tx = doc.transaction();
+        let (_, list) = tx.get(ROOT, "b").unwrap().unwrap();
+        let (_, map) = tx.get(&list, 2).unwrap().unwrap();
+        let (_, inner) = tx.get(&map, "l").unwrap().unwrap();
+        let letters = tx.insert_object(&inner, 1, ObjType::Text).unwrap();
+        tx.splice_text(&letters, 0, 0, "x").unwrap();
+        tx.commit();
+        let (head, tail) = plain.rsplit_once(r#"["b"]"#).unwrap();
+        let with = format!(r#"{head}["b","x"]{tail}"#);
+        assert_eq!(text(&doc, false), with);
+        assert_eq!(text(&with_text(&doc), false), format!(r#"{},"~text":""}}"#, with.trim_end_matches('}')));
+        assert_eq!(json(&doc, Some(&before), false).0, plain);
     }
 
     #[test]

@@ -38,25 +38,39 @@ pub(super) enum Item<'a> {
     Object(usize),
 }
 
+impl Body<'_> {
+    fn empty(kind: ObjType) -> Self {
+        match kind {
+            ObjType::Map | ObjType::Table => Body::Map(Vec::new()),
+            ObjType::List => Body::List(Vec::new()),
+            ObjType::Text => Body::Text(String::new()),
+        }
+    }
+}
+
 impl<'a> Tree<'a> {
     /// Reads the object `root` of this kind, now or `at` a version.
     pub fn read<T: ReadDoc>(doc: &'a T, root: &ObjId, kind: ObjType, at: Option<&[ChangeHash]>) -> Self {
-        Self::in_one_pass(doc, root, kind, at).unwrap_or_else(|| Self::object_by_object(doc, root, kind, at))
-    }
-
-    fn new(root: &ObjId, kind: ObjType) -> Self {
         let mut tree = Tree { objects: Vec::new(), conflicts: 0, marks: OnceCell::new() };
         tree.open(root.clone(), kind);
+        if tree.in_one_pass(doc, 0, at) {
+            return tree;
+        }
+        tree.by_itself(doc, 0, at);
+        // Beside texts there are often large lists without any. Deeper down this is not tried: each try may go
+        // over all that is below in vain.
+        let mut open: Vec<usize> =
+            (1..tree.objects.len()).filter(|inner| !tree.in_one_pass(doc, *inner, at)).collect();
+        while let Some(object) = open.pop() {
+            let before = tree.objects.len();
+            tree.by_itself(doc, object, at);
+            open.extend(before..tree.objects.len());
+        }
         tree
     }
 
     fn open(&mut self, id: ObjId, kind: ObjType) -> usize {
-        let body = match kind {
-            ObjType::Map | ObjType::Table => Body::Map(Vec::new()),
-            ObjType::List => Body::List(Vec::new()),
-            ObjType::Text => Body::Text(String::new()),
-        };
-        self.objects.push(Object { id, kind, body });
+        self.objects.push(Object { id, kind, body: Body::empty(kind) });
         self.objects.len() - 1
     }
 
@@ -82,70 +96,65 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Reads an object and all that is in it. False where that cannot be; then nothing was read.
+    fn in_one_pass<T: ReadDoc>(&mut self, doc: &'a T, object: usize, at: Option<&[ChangeHash]>) -> bool {
+        let (length, conflicts) = (self.objects.len(), self.conflicts);
+        if self.pass(doc, object, at).is_some() {
+            return true;
+        }
+        self.objects.truncate(length);
+        self.conflicts = conflicts;
+        self.objects[object].body = Body::empty(self.objects[object].kind);
+        false
+    }
+
     /// By the one iterator over everything, which is the fastest by far. It gives blocks in texts as whole
     /// values, built by recursion without limit; so None where there is any text.
-    fn in_one_pass<T: ReadDoc>(
-        doc: &'a T,
-        root: &ObjId,
-        kind: ObjType,
-        at: Option<&[ChangeHash]>,
-    ) -> Option<Self> {
-        if kind == ObjType::Text {
+    fn pass<T: ReadDoc>(&mut self, doc: &'a T, root: usize, at: Option<&[ChangeHash]>) -> Option<()> {
+        let Object { id, kind, .. } = &self.objects[root];
+        if *kind == ObjType::Text {
             return None;
         }
-        let mut tree = Tree::new(root, kind);
-        let mut indices = FxHashMap::from_iter([(root.clone(), 0)]);
-        let (mut object, mut index) = (None, 0);
-        for found in doc.iter_at(root, at) {
+        let mut indices = FxHashMap::from_iter([(within(id), root)]);
+        let (mut object, mut index) = (None, root);
+        for found in doc.iter_at(id.clone(), at) {
             if !object.as_ref().is_some_and(|object| Arc::ptr_eq(object, &found.obj)) {
-                index = *indices.get(&*found.obj)?;
+                index = *indices.get(&within(&found.obj))?;
                 object = Some(found.obj);
             }
-            let before = tree.objects.len();
+            let before = self.objects.len();
             match found.item {
-                DocItem::Map(member) => tree.member(index, member),
-                DocItem::List(element) => tree.element(index, element),
+                DocItem::Map(member) => self.member(index, member),
+                DocItem::List(element) => self.element(index, element),
                 DocItem::Text(_) => return None,
             }
-            if let Some(opened) = tree.objects.get(before) {
+            if let Some(opened) = self.objects.get(before) {
                 if opened.kind == ObjType::Text {
                     return None;
                 }
-                indices.insert(opened.id.clone(), before);
+                indices.insert(within(&opened.id), before);
             }
         }
-        Some(tree)
+        Some(())
     }
 
-    fn object_by_object<T: ReadDoc>(
-        doc: &'a T,
-        root: &ObjId,
-        kind: ObjType,
-        at: Option<&[ChangeHash]>,
-    ) -> Self {
-        let mut tree = Tree::new(root, kind);
-        let mut index = 0;
-        while let Some(object) = tree.objects.get_mut(index) {
-            let id = object.id.clone();
-            match &mut object.body {
-                Body::Map(_) => match at {
-                    None => doc.map_range(&id, ..).for_each(|member| tree.member(index, member)),
-                    Some(at) => doc.map_range_at(&id, .., at).for_each(|member| tree.member(index, member)),
-                },
-                Body::List(_) => match at {
-                    None => doc.list_range(&id, ..).for_each(|element| tree.element(index, element)),
-                    Some(at) => {
-                        doc.list_range_at(&id, .., at).for_each(|element| tree.element(index, element));
-                    }
-                },
-                // It can only fail for an object that is not there or is no text.
-                Body::Text(text) => {
-                    *text = at.map_or_else(|| doc.text(&id), |at| doc.text_at(&id, at)).unwrap_or_default();
-                }
+    /// Reads an object, and opens those that are in it.
+    fn by_itself<T: ReadDoc>(&mut self, doc: &'a T, index: usize, at: Option<&[ChangeHash]>) {
+        let id = self.objects[index].id.clone();
+        match &mut self.objects[index].body {
+            Body::Map(_) => match at {
+                None => doc.map_range(&id, ..).for_each(|member| self.member(index, member)),
+                Some(at) => doc.map_range_at(&id, .., at).for_each(|member| self.member(index, member)),
+            },
+            Body::List(_) => match at {
+                None => doc.list_range(&id, ..).for_each(|element| self.element(index, element)),
+                Some(at) => doc.list_range_at(&id, .., at).for_each(|element| self.element(index, element)),
+            },
+            // It can only fail for an object that is not there or is no text.
+            Body::Text(text) => {
+                *text = at.map_or_else(|| doc.text(&id), |at| doc.text_at(&id, at)).unwrap_or_default();
             }
-            index += 1;
         }
-        tree
     }
 
     /// Lets go of the document.
@@ -170,6 +179,27 @@ impl<'a> Tree<'a> {
             conflicts: self.conflicts,
             marks: OnceCell::new(),
         }
+    }
+
+    /// The first object as a value, with its types.
+    pub fn value(&self) -> Node<'static> {
+        let mut done: Vec<Node<'static>> = vec![Node::Null; self.objects.len()];
+        // What is in an object comes after it.
+        for (index, object) in self.objects.iter().enumerate().rev() {
+            let mut value = |item: &Item| match item {
+                Item::Scalar(scalar) => Node::shown(scalar, true).into_owned(),
+                Item::Object(inner) => std::mem::replace(&mut done[*inner], Node::Null),
+            };
+            done[index] = match &object.body {
+                Body::Map(members) => {
+                    let member = |(key, item): &(Cow<str>, Item)| (Cow::Owned(key.to_string()), value(item));
+                    Node::Map(members.iter().map(member).collect())
+                }
+                Body::List(elements) => Node::List(elements.iter().map(value).collect()),
+                Body::Text(text) => Node::Text(Cow::Owned(text.clone())),
+            };
+        }
+        done.swap_remove(0)
     }
 
     /// The item's [`Node::mark`].
@@ -197,5 +227,13 @@ impl<'a> Tree<'a> {
             };
         }
         marks
+    }
+}
+
+/// An object's name among those of one document in memory: shorter than the one that holds everywhere.
+fn within(id: &ObjId) -> (u64, usize) {
+    match id {
+        ObjId::Root => (0, 0),
+        ObjId::Id(counter, _, actor) => (*counter, *actor),
     }
 }

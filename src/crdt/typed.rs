@@ -95,6 +95,29 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Lets go of what it was read from.
+    pub fn into_owned(self) -> Node<'static> {
+        match self {
+            Node::Null => Node::Null,
+            Node::Text(text) => Node::Text(Cow::Owned(text.into_owned())),
+            Node::Map(members) => Node::Map(
+                members
+                    .into_iter()
+                    .map(|(key, node)| (Cow::Owned(key.into_owned()), node.into_owned()))
+                    .collect(),
+            ),
+            Node::List(elements) => Node::List(elements.into_iter().map(Node::into_owned).collect()),
+            Node::Bool(value) => Node::Bool(value),
+            Node::Int(n) => Node::Int(n),
+            Node::Uint(n) => Node::Uint(n),
+            Node::Float(n) => Node::Float(n),
+            Node::Str(text) => Node::Str(Cow::Owned(text.into_owned())),
+            Node::Counter(n) => Node::Counter(n),
+            Node::Timestamp(ms) => Node::Timestamp(ms),
+            Node::Bytes(bytes) => Node::Bytes(Cow::Owned(bytes.into_owned())),
+        }
+    }
+
     /// What Automerge keeps in one field; None for texts, maps and lists.
     pub fn scalar(&self) -> Option<ScalarValue> {
         Some(match self {

@@ -3,26 +3,26 @@
 
 use std::convert::Infallible;
 
-use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use tower::{BoxError, Service};
+use tower::Service;
 
 use super::compress;
 use super::problem;
 use super::request_id;
 
-pub(super) async fn answer<B>(mut router: Router, request: Request<B>) -> Result<Response, Infallible>
+/// `routes` are always ready.
+pub(super) async fn answer<S>(mut routes: S, request: Request) -> Result<Response, Infallible>
 where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: Service<Request, Response = Response, Error = Infallible>,
 {
     let id = request_id::of(request.headers());
     let takes_gzip = compress::is_taken(&request);
     let asks_for_methods = request.method() == Method::OPTIONS;
-    let mut response = router.call(request).await?;
+    let mut response = routes.call(request).await?;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         methods(&mut response, asks_for_methods);
     }

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{self, FutureExt};
@@ -22,12 +22,12 @@ use serde_json::{Map, Value};
 use super::body;
 use super::documents::{media_type, object, unsupported};
 use super::headers::{self, ACCEPT_POST, PARENTS};
-use super::problem::{NOT_YET, Problem, TOO_LARGE, refused};
+use super::problem::{Problem, TOO_LARGE, refused};
 use super::query::Query;
 use crate::base::limits::{BULK_BYTES, BULK_LINES, MAX_AUTHOR_BYTES, MAX_BODY_BYTES};
 use crate::base::{DocId, Heads, Millis};
 use crate::crdt::{Edit, JsonError, parse_json_around, parse_ops};
-use crate::node::{Begun, Condition, Node, NodeError, Write, Written};
+use crate::node::{Begun, Condition, Node, NodeError, Write};
 
 pub(super) const PATH: &str = "/v1/bulk";
 
@@ -68,6 +68,10 @@ pub(super) async fn answer(State(node): State<Node>, request: Request) -> Result
     Ok(response)
 }
 
+pub(super) async fn bad_method(method: Method) -> Problem {
+    super::bad_method(method).await.header(ACCEPT_POST, HeaderValue::from_static(NDJSON))
+}
+
 struct Bulk {
     node: Node,
     /// Of lines that name none.
@@ -85,6 +89,7 @@ struct Waiting {
     /// Where the line could be read so far.
     doc: Option<DocId>,
     begun: Result<Begun, Problem>,
+    deletes: bool,
     bytes: usize,
 }
 
@@ -118,17 +123,29 @@ impl Bulk {
                 Some(Next::Line(None)) => {}
                 Some(Next::Line(Some(line))) => self.begin(line).await,
                 Some(Next::Settled(settled)) => {
-                    let Some(Waiting { number, doc, begun, bytes }) = self.waiting.pop_front() else { break };
+                    let Some(Waiting { number, doc, begun, deletes, bytes }) = self.waiting.pop_front()
+                    else {
+                        break;
+                    };
                     self.bytes -= bytes;
                     let written = begun.and_then(|begun| {
                         settled?;
                         Ok(begun.written)
                     });
+                    let done = written.map(|written| {
+                        let status = match written.created {
+                            _ if deletes => StatusCode::NO_CONTENT,
+                            true => StatusCode::CREATED,
+                            false => StatusCode::OK,
+                        };
+                        (status, written.version)
+                    });
                     // A stream of new documents would push all others out of memory.
-                    if let (Ok(Written { created: true, .. }), Some(doc)) = (&written, &doc) {
+                    if let (Ok((StatusCode::CREATED | StatusCode::NO_CONTENT, _)), Some(doc)) = (&done, &doc)
+                    {
                         self.node.let_go(doc);
                     }
-                    push_answer(&mut answers, number, doc.as_ref(), written);
+                    push_answer(&mut answers, number, doc.as_ref(), done);
                 }
             }
         }
@@ -138,15 +155,16 @@ impl Bulk {
     async fn begin(&mut self, line: Line) {
         let bytes = line.text.as_ref().map_or(0, BytesMut::len);
         let read = line.text.and_then(|text| read(&text));
-        let (doc, begun) = match read {
-            Err(problem) => (None, Err(problem)),
+        let (doc, begun, deletes) = match read {
+            Err(problem) => (None, Err(problem), false),
             Ok((doc, members)) => {
+                let deletes = members.contains_key("delete");
                 let begun = self.write(&doc, members).await;
-                (Some(doc), begun)
+                (Some(doc), begun, deletes)
             }
         };
         self.bytes += bytes;
-        self.waiting.push_back(Waiting { number: line.number, doc, begun, bytes });
+        self.waiting.push_back(Waiting { number: line.number, doc, begun, deletes, bytes });
     }
 
     async fn write(&mut self, doc: &DocId, mut members: Map<String, Value>) -> Result<Begun, Problem> {
@@ -160,7 +178,7 @@ impl Bulk {
         let parents = members.remove("parents").map(version).transpose()?;
         let mut rest = members.into_iter();
         let (Some((kind, value)), None) = (rest.next(), rest.next()) else {
-            return Err(refused("", "a line has one of put, patch and ops"));
+            return Err(refused("", "a line has one of put, patch, ops and delete"));
         };
         // Where what is refused has a pointer into the value, and where into the document.
         let (edit, within) = match kind.as_str() {
@@ -169,14 +187,14 @@ impl Bulk {
                 (Edit::MergePatch(object(value).map_err(|problem| problem.under("/patch"))?), "/patch")
             }
             "ops" => (Edit::Ops(parse_ops(&value).map_err(|error| Problem::from(error).under("/ops"))?), ""),
-            "delete" => {
-                return Err(Problem::new(&NOT_YET, "lines cannot delete yet: send DELETE for each document"));
-            }
-            _ => return Err(refused("", format!("{kind:?} is none of put, patch and ops"))),
+            "delete" if value == Value::Bool(true) => (Edit::Delete, ""),
+            "delete" => return Err(refused("/delete", "is true, in a line that deletes")),
+            _ => return Err(refused("", format!("{kind:?} is none of put, patch, ops and delete"))),
         };
         // A version that is not here is not waited for: the lines behind would have to wait, too.
         let (condition, wait) = (Condition::default(), Millis(0));
-        let write = Write { edit, parents, condition, author, must_exist: false, wait };
+        let must_exist = matches!(edit, Edit::Delete);
+        let write = Write { edit, parents, condition, author, must_exist, wait };
         self.node.begin(doc, write).await.map_err(|error| Problem::from(error).under(within))
     }
 }
@@ -209,17 +227,21 @@ fn version(list: Value) -> Result<Heads, Problem> {
     headers::parse_version(&list.join(",")).map_err(|why| refused("/parents", why))
 }
 
-fn push_answer(out: &mut String, number: u64, doc: Option<&DocId>, written: Result<Written, Problem>) {
+fn push_answer(
+    out: &mut String,
+    number: u64,
+    doc: Option<&DocId>,
+    done: Result<(StatusCode, Heads), Problem>,
+) {
     // Writing to a String does not fail.
     let _ = write!(out, "{{\"line\":{number}");
     if let Some(doc) = doc {
         let _ = write!(out, ",\"id\":{}", Value::from(doc.as_str()));
     }
-    match written {
-        Ok(written) => {
-            out.push_str(if written.created { ",\"status\":201" } else { ",\"status\":200" });
-            out.push_str(",\"version\":[");
-            headers::push_version(out, &written.version, ",");
+    match done {
+        Ok((status, version)) => {
+            let _ = write!(out, ",\"status\":{},\"version\":[", status.as_u16());
+            headers::push_version(out, &version, ",");
             out.push_str("]}\n");
         }
         Err(problem) => {

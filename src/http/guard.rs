@@ -17,12 +17,15 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::access::{Access, Right};
+use super::bad_method;
 use super::headers::{bad, one};
 use super::health;
+use super::live;
 use super::openapi;
 use super::page;
 use super::problem::{BAD_HOST, BAD_ORIGIN, NO_RIGHT, NO_TOKEN, Problem};
@@ -30,53 +33,44 @@ use super::problem::{BAD_HOST, BAD_ORIGIN, NO_RIGHT, NO_TOKEN, Problem};
 /// Where links between nodes are taken.
 const PEER: &str = "/v1/peer";
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, PATCH, POST, DELETE");
+/// All that any path takes.
+pub(super) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, PATCH, POST, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Accept, Author, Authorization, Content-Type, If-Match, If-None-Match, Parents, Prefer, X-Request-Id",
+    "Accept, Author, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Parents, \
+     Prefer, Session-Token, X-Request-Id",
 );
 const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
     "Accept-Patch, Accept-Post, Allow, Conflicts, Content-Location, Current-Version, ETag, Link, Location, \
-     Preference-Applied, Retry-After, Version, WWW-Authenticate, X-Request-Id",
+     Preference-Applied, Retry-After, Session-Token, Version, WWW-Authenticate, X-Request-Id",
 );
 /// Seconds for which a browser may remember the answer to a preflight.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Puts `access` before all routes of `router`, whichever room they are from.
-pub fn guard(router: Router, access: Arc<Access>) -> Router {
-    router.layer(Guard(access))
+/// Puts `access` before all routes of `router`, whichever room they are from, and the answer to methods that they
+/// do not have behind them. As a layer of the router it would
+/// stand before each route by itself, at the cost of several allocations a request.
+pub fn guard(router: Router, access: Arc<Access>) -> Guarded {
+    Guarded { router: router.method_not_allowed_fallback(bad_method), access }
 }
 
+/// All routes, and what stands before them.
 #[derive(Clone)]
-struct Guard(Arc<Access>);
-
-#[derive(Clone)]
-struct Guarded<S> {
-    inner: S,
+pub struct Guarded {
+    router: Router,
     access: Arc<Access>,
-}
-
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, access: self.0.clone() }
-    }
 }
 
 type Answer = Result<Response, Infallible>;
 
-impl<S> Service<Request> for Guarded<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
-{
+impl Service<Request> for Guarded {
     type Response = Response;
     type Error = Infallible;
     /// Refused, passed on, or passed on for a node that pages from elsewhere may use. Only the last is boxed.
-    type Future = Either<Either<Ready<Answer>, S::Future>, Pin<Box<dyn Future<Output = Answer> + Send>>>;
+    type Future =
+        Either<Either<Ready<Answer>, RouteFuture<Infallible>>, Pin<Box<dyn Future<Output = Answer> + Send>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
@@ -88,7 +82,7 @@ where
             Either::Left(ready(Ok(preflight())))
         } else {
             match check_token(&self.access, &request) {
-                Ok(()) => Either::Right(self.inner.call(request)),
+                Ok(()) => Either::Right(self.router.call(request)),
                 Err(problem) => Either::Left(ready(Ok(problem.into_response()))),
             }
         };
@@ -147,6 +141,10 @@ fn check_token(access: &Access, request: &Request) -> Result<(), Problem> {
     };
     let challenge = |text| (WWW_AUTHENTICATE, HeaderValue::from_static(text));
     let Some(value) = one(request.headers(), &AUTHORIZATION)? else {
+        // Browsers cannot send it: the first frame may bear the token, which is asked for there.
+        if request.uri().path() == live::SUBSCRIBE {
+            return Ok(());
+        }
         let (name, value) = challenge("Bearer");
         return Err(Problem::new(&NO_TOKEN, "send Authorization: Bearer TOKEN").header(name, value));
     };

@@ -74,10 +74,23 @@ pub(super) fn etag(heads: &[Hash], form: Form) -> HeaderValue {
 
 /// What must hold of the version here. The tag of any representation stands for its version.
 pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
-    let read = |name| match list(headers, &name)? {
-        None => Ok(None),
-        // Only strong tags match where `If-Match` compares.
-        Some(text) => tags(&text, name == IF_NONE_MATCH).map(Some).map_err(|why| bad(&name, &why)),
+    let read = |name: HeaderName| {
+        let (mut list, mut count) = (Vec::new(), 0);
+        let asked = each_tag(headers, &name, |tag| {
+            count += 1;
+            // Only strong tags match where `If-Match` compares. A tag that is none of ours is of no version.
+            if name == IF_NONE_MATCH || !tag.is_weak {
+                list.extend(tag.digest().filter(|_| count <= MAX_VERSION_HASHES));
+            }
+        })?;
+        match asked {
+            None => Ok(None),
+            Some(Asked::Any) => Ok(Some(Tags::Any)),
+            Some(Asked::Listed) if count > MAX_VERSION_HASHES => {
+                Err(bad(&name, &format!("names more than {MAX_VERSION_HASHES} tags")))
+            }
+            Some(Asked::Listed) => Ok(Some(Tags::These(list))),
+        }
     };
     Ok(Condition { if_match: read(IF_MATCH)?, if_none_match: read(IF_NONE_MATCH)? })
 }
@@ -101,18 +114,17 @@ pub(super) fn named(
     name: &HeaderName,
     etag: &HeaderValue,
 ) -> Result<Option<Option<HeaderValue>>, Problem> {
-    let Some(text) = list(headers, name)? else { return Ok(None) };
-    let plain = etag.to_str().unwrap_or_default();
-    let is_ours = |item: &str| {
-        let bare = plain.strip_suffix('"').and_then(|bare| item.strip_prefix(bare));
-        bare.is_some_and(|end| end == "\"" || end == COMPRESSED)
-    };
-    let found = items(&text).find_map(|item| match item.strip_prefix("W/") {
-        Some(tag) => (name == IF_NONE_MATCH && is_ours(tag)).then_some(tag),
-        None if item == "*" => Some(plain),
-        None => is_ours(item).then_some(item),
-    });
-    Ok(Some(found.map(|tag| value(tag.to_owned()))))
+    let mut found = None;
+    let asked = each_tag(headers, name, |tag| {
+        if found.is_none() && (name == IF_NONE_MATCH || !tag.is_weak) {
+            found = tag.of(etag);
+        }
+    })?;
+    Ok(match asked {
+        None => None,
+        Some(Asked::Any) => Some(Some(etag.clone())),
+        Some(Asked::Listed) => Some(found),
+    })
 }
 
 /// Who wrote it, where the caller says.
@@ -157,27 +169,81 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(|item| item.trim_matches([' ', '\t'])).filter(|item| !item.is_empty())
 }
 
-fn tags(text: &str, weak: bool) -> Result<Tags, String> {
-    let mut list = Vec::new();
-    for (i, item) in items(text).enumerate() {
-        if item == "*" {
-            return Ok(Tags::Any);
-        }
-        if i == MAX_VERSION_HASHES {
-            return Err(format!("names more than {MAX_VERSION_HASHES} tags"));
-        }
-        let (strong, is_weak) = item.strip_prefix("W/").map_or((item, false), |rest| (rest, true));
-        let tag = strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-        let tag = tag.ok_or("is not a list of quoted tags")?;
-        // A tag that is none of ours is the tag of no version.
-        let digest = tag.rsplit_once('-').filter(|(_, form)| matches!(*form, "j" | "jz" | "t" | "tz" | "a"));
-        if let Some(digest) = digest.and_then(|(digest, _)| hex(digest))
-            && (weak || !is_weak)
-        {
-            list.push(digest);
+/// What a header of tags names: `*`, or those that are listed; there may be none.
+enum Asked {
+    Any,
+    Listed,
+}
+
+/// One tag of a list, with its quotes.
+struct Tag<'h> {
+    quoted: &'h [u8],
+    is_weak: bool,
+}
+
+impl Tag<'_> {
+    /// Of the version, where it is a tag of ours.
+    fn digest(&self) -> Option<[u8; 16]> {
+        let text = std::str::from_utf8(self.quoted).ok()?.trim_matches('"');
+        let (digest, form) = text.rsplit_once('-')?;
+        matches!(form, "j" | "jz" | "t" | "tz" | "a").then(|| hex(digest))?
+    }
+
+    /// As the tag of the representation that has `etag`, plain or compressed.
+    fn of(&self, etag: &HeaderValue) -> Option<HeaderValue> {
+        let end = self.quoted.strip_prefix(etag.as_bytes().strip_suffix(b"\"")?)?;
+        match end {
+            b"\"" => Some(etag.clone()),
+            _ if end == COMPRESSED.as_bytes() => Some(compressed_etag(etag)),
+            _ => None,
         }
     }
-    Ok(Tags::These(list))
+}
+
+/// Tells all tags of a header, by the grammar of RFC 9110, 8.8.3 and 13.1: they may hold commas and other than
+/// ASCII, and `*` stands alone. None where the header is not there.
+fn each_tag<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+    mut tell: impl FnMut(Tag<'h>),
+) -> Result<Option<Asked>, Problem> {
+    let malformed = || bad(name, "is not a list of quoted tags, or *");
+    let (mut any, mut listed, mut is_there) = (false, false, false);
+    for line in headers.get_all(name) {
+        is_there = true;
+        let mut rest = line.as_bytes();
+        loop {
+            rest = rest.trim_ascii_start();
+            let Some(first) = rest.first() else { break };
+            if *first == b',' {
+                rest = &rest[1..];
+                continue;
+            }
+            if any {
+                return Err(malformed());
+            }
+            if *first == b'*' {
+                any = true;
+                rest = &rest[1..];
+            } else {
+                let strong = rest.strip_prefix(b"W/").unwrap_or(rest);
+                let inside = strong.strip_prefix(b"\"").ok_or_else(malformed)?;
+                let end = inside.iter().position(|byte| *byte == b'"').ok_or_else(malformed)?;
+                let (quoted, after) = strong.split_at(end + 2);
+                tell(Tag { quoted, is_weak: strong.len() < rest.len() });
+                listed = true;
+                rest = after;
+            }
+            if any && listed || rest.trim_ascii_start().first().is_some_and(|next| *next != b',') {
+                return Err(malformed());
+            }
+        }
+    }
+    Ok(match (is_there, any) {
+        (false, _) => None,
+        (true, true) => Some(Asked::Any),
+        (true, false) => Some(Asked::Listed),
+    })
 }
 
 fn push_hex(out: &mut String, bytes: &[u8]) {
@@ -280,7 +346,53 @@ mod tests {
             matches!(read(IF_NONE_MATCH, &weak).if_none_match, Some(Tags::These(list)) if list.len() == 1)
         );
         assert_eq!(read(IF_NONE_MATCH, "*").if_none_match, Some(Tags::Any));
-        assert!(condition(&with(&IF_MATCH, &["bare"])).is_err());
+    }
+
+    #[test]
+    fn a_list_of_tags_is_read_by_its_grammar() {
+        let tags = [1, 2].map(|n| etag(&heads(&[n]), Form::Json));
+        let [one, two] = tags.each_ref().map(|tag| tag.to_str().expect("ASCII"));
+        let digests = [1, 2].map(|n| version_digest(&heads(&[n])));
+        let read = |lines: &[&str]| {
+            let read = condition(&with(&IF_MATCH, lines)).ok()?.if_match?;
+            // A reader's tags are read alike.
+            let found = named(&with(&IF_MATCH, lines), &IF_MATCH, &tags[1]).expect("alike").expect("there");
+            assert_eq!(found.is_some(), read.matches(Some(digests[1])));
+            Some(read)
+        };
+        let both = Some(Tags::These(digests.to_vec()));
+        assert_eq!(read(&[&format!("{one}, {two}")]), both);
+        assert_eq!(read(&[&format!(" ,{one},,\t{two} ,")]), both);
+        assert_eq!(read(&[one, two]), both);
+        // What is inside of others' tags is theirs.
+        assert_eq!(read(&[&format!("\"a,b\", \"*\",{one},\"\", \"W/\", W/\",\",{two}")]), both);
+        assert_eq!(read(&[""]), Some(Tags::These(Vec::new())));
+        assert_eq!(read(&[" * "]), Some(Tags::Any));
+        let beyond = HeaderValue::from_bytes(b"\"\xe9\xff\"").expect("a value");
+        let beyond: HeaderMap = [(IF_NONE_MATCH, beyond)].into_iter().collect();
+        assert_eq!(condition(&beyond).expect("a tag").if_none_match, Some(Tags::These(Vec::new())));
+        let bare = one.trim_matches('"');
+        let cases = [
+            &[bare][..],
+            &[&one[1..]],
+            &[&one[..one.len() - 1]],
+            &[&format!("{one} {two}")],
+            &[&format!("w/{one}")],
+            &[&format!("W/ {one}")],
+            &[&format!("*, {one}")],
+            &[one, "*"],
+            &["*", "*"],
+            &["**"],
+        ];
+        for lines in cases {
+            for name in [IF_MATCH, IF_NONE_MATCH] {
+                assert!(condition(&with(&name, lines)).is_err(), "{lines:?}");
+                assert!(named(&with(&name, lines), &name, &tags[0]).is_err(), "{lines:?}");
+            }
+        }
+        let many = |n| vec![one; n].join(",");
+        assert!(read(&[&many(MAX_VERSION_HASHES)]).is_some());
+        assert!(condition(&with(&IF_MATCH, &[&many(MAX_VERSION_HASHES + 1)])).is_err());
     }
 
     #[test]

@@ -9,27 +9,23 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::bad_method;
 use super::process::Process;
 use super::requests::{Kind, Requests};
 use crate::base::Counted;
 use crate::node::{Figures, LinkFigures, Metrics, Node};
 use crate::store::{FamilyFigures, StoreFigures};
 
-const PATH: &str = "/metrics";
+pub(super) const PATH: &str = "/metrics";
 
 /// Prometheus' text format.
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Nanoseconds in a second.
 const NANOS: f64 = 1e9;
 
 /// The route at which the node's metrics are read, those of its requests among them.
 pub fn router(node: Node, requests: Arc<Requests>) -> Router {
-    Router::new()
-        .route(PATH, get(answer))
-        .method_not_allowed_fallback(bad_method)
-        .with_state((node, requests))
+    Router::new().route(PATH, get(answer)).with_state((node, requests))
 }
 
 async fn answer(State((node, requests)): State<(Node, Arc<Requests>)>) -> Response {
@@ -37,6 +33,7 @@ async fn answer(State((node, requests)): State<(Node, Arc<Requests>)>) -> Respon
     let mut text = Text(String::with_capacity(32 << 10));
     about(&mut text, &node, &figures);
     of_requests(&mut text, &requests);
+    of_subscribers(&mut text, &requests, &figures);
     of_commits(&mut text, node.metrics(), &figures);
     of_documents(&mut text, node.metrics(), &figures);
     of_links(&mut text, &figures);
@@ -108,15 +105,39 @@ fn of_commits(text: &mut Text, metrics: &Metrics, figures: &Figures) {
         .value(&[], metrics.committed_bytes.get());
     text.counter("syncline_commit_failures_total", "Commits that failed: each ended an incarnation")
         .value(&[], metrics.failed_commits.get());
+    text.counter(
+        "syncline_storage_damage_total",
+        "Reads and commits that came upon damaged data: see `--repair`",
+    )
+    .value(&[], metrics.damage.get());
     text.gauge("syncline_commit_queue_length", "Writes and frames that wait for the committer")
         .value(&[], figures.queued);
     let lately = &figures.lately;
     text.gauge("syncline_log_head", "LSN of the last entry in the log: so many were committed here")
         .value(&[], lately.log_head.0);
+    text.gauge(
+        "syncline_log_first",
+        "LSN of the first entry that the log still has: those before it were trimmed",
+    )
+    .value(&[], lately.log_first.0);
+    text.counter("syncline_repairs_total", "Repairs of this node by digest that came to their end")
+        .value(&[], metrics.repairs.get());
+    text.gauge("syncline_repairing", "1 while this node is being repaired by digest")
+        .value(&[], u64::from(lately.repair_left.is_some()));
+    text.gauge("syncline_repair_documents_left", "Documents that the repair under way has still to look at")
+        .value(&[], lately.repair_left.unwrap_or(0));
     text.gauge("syncline_vector_origins", "Origins in the node's version vector").value(&[], lately.origins);
     text.gauge("syncline_hold_bytes", "Entries that have arrived before what they hang on")
         .value(&[], lately.held_bytes);
     text.gauge("syncline_ring_bytes", "Past commits kept in memory for links").value(&[], lately.ring_bytes);
+}
+
+fn of_subscribers(text: &mut Text, requests: &Requests, figures: &Figures) {
+    text.gauge("syncline_subscribers", "Clients that read live, over a WebSocket or an endless feed")
+        .value(&[], requests.subscribers.get());
+    text.gauge("syncline_subscriptions", "Their subscriptions").value(&[], figures.subscriptions);
+    text.counter("syncline_subscription_frames_total", "Frames and feed lines that were sent to them")
+        .value(&[], requests.live_frames.get());
 }
 
 fn of_documents(text: &mut Text, metrics: &Metrics, figures: &Figures) {
@@ -137,6 +158,18 @@ fn of_documents(text: &mut Text, metrics: &Metrics, figures: &Figures) {
     .histogram(&[], &metrics.merges.read(), NANOS);
     text.counter("syncline_merge_changes_total", "Changes merged into documents in memory")
         .value(&[], metrics.merged_changes.get());
+    text.histogram(
+        "syncline_fold_duration_seconds",
+        "Moving a document's waiting changes into its snapshot, in the background, from its mailbox to the disk",
+    )
+    .histogram(&[], &metrics.folds.read(), NANOS);
+    text.counter("syncline_fold_changes_total", "Changes moved into snapshots")
+        .value(&[], metrics.folded_changes.get());
+    text.counter(
+        "syncline_fold_failures_total",
+        "Documents that could not be folded, and stayed as they were",
+    )
+    .value(&[], metrics.failed_folds.get());
 }
 
 fn of_links(text: &mut Text, figures: &Figures) {

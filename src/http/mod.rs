@@ -1,6 +1,7 @@
 //! REST: one file a resource, the one map from errors to answers, and who may ask.
 //!
 //! - `documents`, `past`, `bulk`, `list`, `cluster`, `health`, `metrics`: what can be asked
+//! - `live`: what can be followed
 //! - `target`, `query`, `headers`, `accept`, `prefer`, `body`, `percent`: how it is read
 //! - `problem`: every answer that is no success
 //! - `answer`, `compress`, `request_id`: what holds of every answer
@@ -23,6 +24,7 @@ mod guard;
 mod headers;
 mod health;
 mod list;
+mod live;
 mod metrics;
 mod openapi;
 mod page;
@@ -41,7 +43,8 @@ mod target;
 mod tests;
 
 pub use access::{Access, Right, Rights, Token, TokenFileError, TokenProblem, read_tokens};
-pub use guard::guard;
+pub use guard::{Guarded, guard};
+pub use live::router as live;
 pub use metrics::router as metrics;
 pub use percent::encode as percent_encode;
 pub use requests::Requests;
@@ -50,7 +53,7 @@ pub use target::path as document_path;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -66,13 +69,12 @@ pub fn router(node: Node) -> Router {
         .route("/v1/docs", get(list::answer))
         .route("/v1/docs/", any(documents::answer))
         .route("/v1/docs/{*id}", any(documents::answer))
-        .route(bulk::PATH, post(bulk::answer))
+        .route(bulk::PATH, post(bulk::answer).fallback(bulk::bad_method))
         .route("/v1/cluster", get(cluster::answer))
         .route(health::LIVE, get(health::live))
         .route(health::READY, get(health::ready))
         .route(openapi::PATH, get(openapi::answer))
         .route(page::PATH, get(page::answer))
-        .method_not_allowed_fallback(bad_method)
         .fallback(nothing_here)
         .with_state(node)
 }
@@ -97,6 +99,10 @@ async fn bad_method(method: Method) -> Problem {
     Problem::new(&BAD_METHOD, format!("{method} does not apply here"))
 }
 
-async fn nothing_here(uri: Uri) -> Problem {
+async fn nothing_here(method: Method, uri: Uri) -> Problem {
+    // `OPTIONS *` asks about the node as a whole.
+    if uri.path() == "*" {
+        return bad_method(method).await.header(ALLOW, guard::METHODS);
+    }
     Problem::new(&NO_ROUTE, format!("there is nothing at {:?}", uri.path()))
 }

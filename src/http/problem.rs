@@ -50,12 +50,14 @@ kinds! {
     GONE = GONE, "gone", "The document was deleted";
     NO_VERSION = NOT_FOUND, "version-not-found", "The document has no such version here";
     NO_ROUTE = NOT_FOUND, "no-such-resource", "There is nothing at this path";
-    NOT_YET = NOT_FOUND, "not-implemented", "This version of Syncline does not have that";
     BAD_METHOD = METHOD_NOT_ALLOWED, "method-not-allowed", "That method does not apply here";
     NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "There is no such representation";
     TOO_SLOW = REQUEST_TIMEOUT, "too-slow", "The body took too long";
     MISSING = CONFLICT, "missing-dependencies", "Changes that these depend on are missing";
+    REFETCH = GONE, "refetch", "The cursor cannot be gone on from";
     TEST_FAILED = CONFLICT, "test-failed", "A test of the patch failed";
+    NOT_UPGRADED = UPGRADE_REQUIRED, "not-a-websocket", "This takes WebSockets only";
+    TOO_MANY = TOO_MANY_REQUESTS, "too-many-subscriptions", "The connection has too many subscriptions";
     PRECONDITION = PRECONDITION_FAILED, "precondition-failed", "The document has another version";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's media type is not taken here";
@@ -67,6 +69,7 @@ kinds! {
     FENCED = INTERNAL_SERVER_ERROR, "fenced", "Stored data of this document is damaged";
     NOT_CONVERGED = SERVICE_UNAVAILABLE, "not-yet-converged", "That version has not arrived here yet";
     BUSY = SERVICE_UNAVAILABLE, "busy", "Too many requests wait for this document";
+    CROWDED = SERVICE_UNAVAILABLE, "too-many-subscribers", "Too many clients have subscribed here";
     STOPPING = SERVICE_UNAVAILABLE, "stopping", "The node is stopping";
     FULL = INSUFFICIENT_STORAGE, "storage-full", "The node's disk is full";
 }
@@ -122,7 +125,7 @@ impl Problem {
         Value::Object(body)
     }
 
-    fn again(self) -> Self {
+    pub(super) fn again(self) -> Self {
         self.header(RETRY_AFTER, RETRY)
     }
 }

@@ -8,7 +8,7 @@ use super::target::{DOCUMENTS, Part, part};
 use crate::base::{Counted, Counter, DURATIONS, Histogram};
 
 /// Routes as they are told apart. Ids are none of it: there is no end of them.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 16] = [
     "other",
     "/v1/docs/{id}",
     "/v1/docs/{id}/changes",
@@ -18,6 +18,8 @@ const ROUTES: [&str; 14] = [
     "/v1/bulk",
     "/v1/cluster",
     "/v1/peer",
+    "/v1/subscribe",
+    "/v1/changes",
     "/livez",
     "/readyz",
     "/metrics",
@@ -45,6 +47,9 @@ pub struct Requests {
     connections: Counter,
     accepted: Counter,
     cut: Counter,
+    /// Live readers, and frames that were sent to them.
+    pub(super) subscribers: Counter,
+    pub(super) live_frames: Counter,
 }
 
 /// The answers to one kind of request.
@@ -105,6 +110,8 @@ impl Requests {
             connections: Counter::default(),
             accepted: Counter::default(),
             cut: Counter::default(),
+            subscribers: Counter::default(),
+            live_frames: Counter::default(),
         }
     }
 

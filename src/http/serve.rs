@@ -7,9 +7,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 use tracing::{Level, debug, enabled, warn};
 
 use super::answer::answer;
@@ -66,28 +67,32 @@ impl FromStr for Bounds {
 }
 
 /// Answers whoever connects, until `stop` is cancelled; then takes nothing new, and returns when the requests
-/// under way are answered. How long that may take is the caller's to say. Upgraded connections are not waited
+/// under way are answered. `routes` are always ready. How long that may take is the caller's to say. Upgraded connections are not waited
 /// for: whoever took them ends them.
 ///
 /// # Errors
 /// When the listener itself is broken.
-pub async fn serve(
+pub async fn serve<S>(
     listener: TcpListener,
-    router: Router,
+    routes: S,
     stop: CancellationToken,
     requests: Arc<Requests>,
     bounds: Bounds,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     let places = Arc::new(Semaphore::new(bounds.connections));
     let connections = TaskTracker::new();
     let accept = async {
         // The semaphore is never closed.
         while let Ok(place) = places.clone().acquire_owned().await {
             let socket = accept(&listener).await?;
-            let (router, stop, requests) = (router.clone(), stop.clone(), requests.clone());
+            let (routes, stop, requests) = (routes.clone(), stop.clone(), requests.clone());
             connections.spawn(async move {
                 let _place = place;
-                connection(socket, router, stop, &requests, bounds).await;
+                connection(socket, routes, stop, &requests, bounds).await;
             });
         }
         Ok(())
@@ -117,29 +122,32 @@ async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     }
 }
 
-async fn connection(
+async fn connection<S>(
     socket: TcpStream,
-    router: Router,
+    routes: S,
     stop: CancellationToken,
     requests: &Requests,
     bounds: Bounds,
-) {
+) where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     let _open = requests.open();
     if let Err(error) = socket.set_nodelay(true) {
         return debug!(%error, "a connection ended before it began");
     }
     let service = service_fn(|request: Request<Incoming>| {
-        let router = router.clone();
+        let routes = routes.clone();
         async move {
             let endless = request.uri().path() == bulk::PATH;
-            let request = request.map(|body| Timed::new(body, bounds.body, endless));
+            let request = request.map(|body| Body::new(Timed::new(body, bounds.body, endless)));
             let kind = Kind::of(request.method(), request.uri().path());
             let under_way = requests.begin();
             let start = Instant::now();
             let answered = if enabled!(Level::DEBUG) {
-                logged(router, request, kind, start).await
+                logged(routes, request, kind, start).await
             } else {
-                answer(router, request).await
+                answer(routes, request).await
             };
             let status = answered.as_ref().map_or(0, |response| response.status().as_u16());
             under_way.done(kind, status, start.elapsed());
@@ -169,14 +177,12 @@ async fn connection(
 }
 
 /// One line a request. Queries stay out of it, and so do headers: they may hold secrets.
-async fn logged(
-    router: Router,
-    request: Request<Timed>,
-    kind: Kind,
-    start: Instant,
-) -> Result<Response, Infallible> {
+async fn logged<S>(routes: S, request: Request, kind: Kind, start: Instant) -> Result<Response, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = answer(router, request).await?;
+    let response = answer(routes, request).await?;
     let id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok());
     let (status, ms) = (response.status().as_u16(), start.elapsed().as_secs_f64() * 1_000.0);
     debug!(id, %method, route = kind.route(), path, status, ms, "request");

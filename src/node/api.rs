@@ -124,8 +124,28 @@ pub struct ClusterView {
     /// Id of the node that answers.
     pub node: String,
     pub state: ClusterState,
+    /// How far this node's repair by digest is, where it is being repaired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<RepairView>,
     /// This node first, then by name.
     pub nodes: Vec<NodeRow>,
+}
+
+/// A node that is new, or that logs do not reach any more, gets from another what it lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepairView {
+    /// Name of the node that repairs it.
+    pub from: String,
+    /// Documents that may differ; 0 until that is known.
+    pub documents: u64,
+    /// How many of them have been looked at or received.
+    pub done: u64,
+    /// Bytes of documents received.
+    pub bytes: u64,
+    /// Since it began.
+    pub elapsed_ms: u64,
+    /// About how long it will take still, where that can be told.
+    pub left_ms: Option<u64>,
 }
 
 /// Four honest words.
@@ -152,6 +172,10 @@ pub struct NodeRow {
     pub incarnation: u32,
     /// Origin → counter, as text.
     pub vector: Vec<(String, u64)>,
+    /// Node id → up to which number its incarnations are closed: every known node holds all of them, and no vector
+    /// names them any more.
+    #[serde(default)]
+    pub closed: Vec<(String, u32)>,
     /// Digest over (document, heads), hexadecimal.
     pub digest: String,
     /// Names of the nodes that it is linked with now.

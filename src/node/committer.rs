@@ -11,16 +11,19 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
-use super::NodeError;
 use super::clock::Clock;
 use super::documents::{Documents, Uncommitted};
 use super::engine::{Engine, Output, Touched, read_log};
+use super::fold::Folding;
+use super::gather::gather;
 use super::link::{Outgoing, Wire};
+use super::live::Hub;
 use super::shared::Shared;
 use super::view;
+use super::{NodeError, RepairView};
 use crate::base::limits::{COMMIT_MAX_ENTRIES, MAX_LINKS};
-use crate::base::{Change, DocId, LinkId};
-use crate::replication::{DUPLICATE, Event, ReadFrom};
+use crate::base::{Change, DocId, Heads, LinkId};
+use crate::replication::{DUPLICATE, Event, Gather, ReadFrom};
 use crate::store::{Store, StoreError};
 use crate::wire::Message;
 
@@ -35,6 +38,9 @@ const PUBLISH_TICKS: u64 = 10;
 
 /// Ticks between two looks at what is told to whoever watches the node.
 const MEASURE_TICKS: u64 = 100;
+
+/// Between two words on a repair under way, in milliseconds.
+const TELL_MS: u64 = 5_000;
 
 /// A commit waits for more writers as long as they come, in such steps, where the last one had many: those are
 /// about to write again, and one fsync for all of them costs less than two.
@@ -53,6 +59,13 @@ pub(super) enum Input {
         outbox: mpsc::Sender<Outgoing>,
     },
     Event(Event),
+    /// Answered with whether it was done: not where the document was folded or dropped since it was read.
+    Fold {
+        folding: Box<Folding>,
+        answer: Folded,
+    },
+    /// Documents that were deleted long ago, to be dropped if they are still as they were seen.
+    Drop(Vec<(DocId, Heads)>),
     View(oneshot::Sender<super::ClusterView>),
     /// Some link's socket has taken something.
     Drained,
@@ -60,6 +73,9 @@ pub(super) enum Input {
 }
 
 pub(super) type Answer = oneshot::Sender<Result<(), NodeError>>;
+
+/// Has it been folded?
+type Folded = oneshot::Sender<Result<bool, NodeError>>;
 
 /// Changes that enter the cluster here.
 pub(super) struct Submission {
@@ -78,6 +94,12 @@ struct Waiting {
     _uncommitted: Option<Uncommitted>,
 }
 
+/// What is read from the store for a link, away from the committer.
+enum Reading {
+    Log(ReadFrom),
+    Documents(Gather),
+}
+
 struct Outlet {
     wire: Arc<Wire>,
     outbox: mpsc::Sender<Outgoing>,
@@ -87,11 +109,18 @@ pub(super) struct Committer {
     pub engine: Engine,
     pub clock: Clock,
     pub documents: Arc<Documents>,
+    pub hub: Arc<Hub>,
     pub shared: Arc<Shared>,
     links: BTreeMap<LinkId, Outlet>,
-    reader: SyncSender<(LinkId, ReadFrom)>,
+    reader: SyncSender<(LinkId, Reading)>,
     answers: Vec<Waiting>,
+    /// They follow the commit under way.
+    folds: Vec<(Box<Folding>, Folded)>,
     runtime: Handle,
+    /// How far a repair of this node was when it was last told of.
+    told_repair: Option<RepairView>,
+    /// Repairs that were told of.
+    repairs: u64,
     /// Writers of the last commit.
     gathered: usize,
     ticks: u64,
@@ -103,18 +132,22 @@ impl Committer {
     pub fn spawn(
         engine: Engine,
         clock: Clock,
-        documents: Arc<Documents>,
+        (documents, hub): (Arc<Documents>, Arc<Hub>),
         shared: Arc<Shared>,
         store: Arc<dyn Store>,
         inputs: (mpsc::WeakSender<Input>, mpsc::Receiver<Input>),
     ) -> std::io::Result<()> {
         let (sender, receiver) = inputs;
-        // A link has one read under way at most; those of links that have just ended are the rest.
-        let (reader, reads) = std::sync::mpsc::sync_channel(2 * MAX_LINKS);
+        // A link has one read of each kind under way at most; those of links that have just ended are the rest.
+        let (reader, reads) = std::sync::mpsc::sync_channel(4 * MAX_LINKS);
         std::thread::Builder::new().name("log reader".into()).spawn(move || {
-            for (link, from) in reads {
-                let event = read_log(&*store, link, &from).unwrap_or_else(|error| {
-                    error!(%error, "a link cannot be served from the log");
+            for (link, reading) in reads {
+                let read = match &reading {
+                    Reading::Log(from) => read_log(&*store, link, from),
+                    Reading::Documents(documents) => gather(&*store, link, documents),
+                };
+                let event = read.unwrap_or_else(|error| {
+                    error!(%error, "a link cannot be served from the disk");
                     Event::LinkDown { link }
                 });
                 let Some(sender) = sender.upgrade() else { return };
@@ -123,9 +156,23 @@ impl Committer {
                 }
             }
         })?;
-        let (links, answers, runtime) = (BTreeMap::new(), Vec::new(), Handle::current());
-        let committer =
-            Self { engine, clock, documents, shared, links, reader, answers, runtime, gathered: 0, ticks: 0 };
+        let (links, answers, folds, runtime) = (BTreeMap::new(), Vec::new(), Vec::new(), Handle::current());
+        let committer = Self {
+            engine,
+            clock,
+            documents,
+            hub,
+            shared,
+            links,
+            reader,
+            answers,
+            folds,
+            runtime,
+            told_repair: None,
+            repairs: 0,
+            gathered: 0,
+            ticks: 0,
+        };
         std::thread::Builder::new().name("committer".into()).spawn(move || committer.run(receiver))?;
         Ok(())
     }
@@ -153,6 +200,8 @@ impl Committer {
                 self.gathered = self.answers.len();
                 self.drained();
                 self.commit();
+                self.fold();
+                self.renew();
             }
             // What comes now is answered by the channel's end.
             inputs.close();
@@ -188,10 +237,12 @@ impl Committer {
                 }
                 self.handle(event);
             }
+            Input::Drop(documents) => self.drop_documents(documents),
             Input::View(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(view::cluster(self.engine.core(), now, self.shared.has_peers()));
             }
+            Input::Fold { folding, answer } => self.folds.push((folding, answer)),
             Input::Drained => {}
             Input::Stop(stopped) => return Some(stopped),
         }
@@ -213,10 +264,33 @@ impl Committer {
             return;
         }
         let mut outputs = Vec::new();
-        let result = self.engine.submit(self.clock.now(), doc, changes, &mut outputs);
-        self.answers.push(Waiting { answer, _uncommitted: Some(uncommitted) });
-        if let Err(error) = result {
-            self.fail(&error);
+        match self.engine.submit(self.clock.now(), doc, changes, &mut outputs) {
+            Ok(true) => self.answers.push(Waiting { answer, _uncommitted: Some(uncommitted) }),
+            // The document was dropped while this was made on it. It is loaded anew, and the next write is sound.
+            Ok(false) => {
+                let _ = answer.send(Err(NodeError::Busy));
+            }
+            Err(error) => {
+                self.answers.push(Waiting { answer, _uncommitted: Some(uncommitted) });
+                self.fail(&error);
+            }
+        }
+        self.perform(outputs);
+    }
+
+    fn drop_documents(&mut self, documents: Vec<(DocId, Heads)>) {
+        let mut outputs = Vec::new();
+        for (doc, heads) in documents {
+            match self.engine.drop_document(self.clock.now(), doc, heads, &mut outputs) {
+                Ok(_) => {}
+                Err(error) => {
+                    // Where storage had failed before, nothing new is to be told.
+                    if self.shared.health().storage {
+                        self.fail(&error);
+                    }
+                    break;
+                }
+            }
         }
         self.perform(outputs);
     }
@@ -240,12 +314,18 @@ impl Committer {
         if self.engine.has_pending() {
             let mut outputs = Vec::new();
             let start = Instant::now();
+            for (doc, lsn) in self.engine.voids() {
+                self.documents.void(doc, lsn);
+            }
+            if self.engine.drops() {
+                self.shared.begin_life();
+            }
             match self.engine.commit(self.clock.now(), self.clock.unix(), &mut outputs) {
                 Ok(committed) => {
                     let metrics = &self.shared.metrics;
                     metrics.batches.add(committed.entries as u64);
                     metrics.committed_bytes.add(committed.bytes as u64);
-                    self.tell_documents(committed.touched);
+                    self.tell(committed.touched);
                     metrics.commits.add_time(start.elapsed());
                 }
                 Err(error) => self.fail(&error),
@@ -256,9 +336,58 @@ impl Committer {
         self.release();
     }
 
-    fn tell_documents(&self, touched: Vec<Touched>) {
-        for touched in touched {
-            self.documents.committed(&touched);
+    /// Begins another incarnation where one is due.
+    fn renew(&mut self) {
+        if self.engine.has_pending() {
+            return;
+        }
+        let mut outputs = Vec::new();
+        let before = self.engine.core().identity().node;
+        match self.engine.renew(self.clock.now(), &mut outputs) {
+            Ok(None) => {}
+            Ok(Some(origin)) => {
+                if origin.node == before {
+                    warn!(%origin, "others know later incarnations of this node: a new one has begun");
+                } else {
+                    warn!(%origin, "this data folder is a copy of another node's: this is a node of its own now");
+                }
+                self.shared.begin_epoch(origin);
+            }
+            Err(error) => self.fail(&error),
+        }
+        self.perform(outputs);
+    }
+
+    /// Between commits, as it writes records that a commit under way may have too.
+    fn fold(&mut self) {
+        if self.engine.has_pending() {
+            return;
+        }
+        for (folding, answer) in std::mem::take(&mut self.folds) {
+            let mut outputs = Vec::new();
+            let done = match self.engine.broken() {
+                Some(_) => Ok(false),
+                None => self.engine.fold(self.clock.now(), *folding, &mut outputs),
+            };
+            if let Err(error) = &done {
+                self.fail(error);
+            }
+            // Whoever asked may have gone.
+            let _ = answer.send(done.map_err(NodeError::from));
+            self.perform(outputs);
+        }
+    }
+
+    /// Documents first: whoever is woken looks at them.
+    fn tell(&self, touched: Vec<Touched>) {
+        for touched in &touched {
+            self.documents.committed(touched);
+        }
+        let core = self.engine.core();
+        let docs = touched.into_iter().map(|touched| touched.doc);
+        if let Some(touches) = self.hub.committed(core.log_head(), core.vector(), docs) {
+            let hub = self.hub.clone();
+            self.runtime.spawn(async move { hub.ring(&touches) });
         }
     }
 
@@ -293,15 +422,18 @@ impl Committer {
             match output {
                 Output::Send { link, message, weight } => self.send(link, Outgoing { message, weight }),
                 Output::Close { link, reason } => self.close(link, reason),
-                Output::ReadLog { link, from } => {
-                    if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-                        self.reader.try_send((link, from))
-                    {
-                        self.close(link, "too many reads of the log are waiting".into());
-                        self.handle(Event::LinkDown { link });
-                    }
-                }
+                Output::ReadLog { link, from } => self.read(link, Reading::Log(from)),
+                Output::Gather { link, gather } => self.read(link, Reading::Documents(gather)),
             }
+        }
+    }
+
+    fn read(&mut self, link: LinkId, reading: Reading) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.reader.try_send((link, reading))
+        {
+            self.close(link, "too many reads of the disk are waiting".into());
+            self.handle(Event::LinkDown { link });
         }
     }
 
@@ -334,6 +466,31 @@ impl Committer {
         }
     }
 
+    /// Repairs are told of every few seconds, and when they have ended.
+    fn tell_repair(&mut self) {
+        let (repairs, last) = self.engine.core().repairs();
+        if repairs != self.repairs
+            && let Some((state, ended)) = last
+        {
+            let ms = ended.since(state.begun);
+            info!(repairs, documents = state.done, bytes = state.bytes, ms, "repaired by digest");
+            self.shared.metrics.repairs.add(repairs.saturating_sub(self.repairs));
+            self.repairs = repairs;
+        }
+        let repair = view::repair(self.engine.core(), self.clock.now());
+        let told = self.told_repair.as_ref().map_or(0, |told| told.elapsed_ms + TELL_MS);
+        match &repair {
+            None => self.told_repair = None,
+            Some(new) if new.elapsed_ms >= told => {
+                let left_s = new.left_ms.map(|left| left / 1_000);
+                let RepairView { from, documents, done, bytes, .. } = new;
+                info!(from, documents, done, bytes, left_s, "repairing by digest");
+                self.told_repair = repair;
+            }
+            Some(_) => {}
+        }
+    }
+
     fn drained(&mut self) {
         let drained: Vec<(LinkId, usize)> = self
             .links
@@ -360,6 +517,7 @@ impl Committer {
         self.handle(Event::Tick);
         if self.ticks.is_multiple_of(PUBLISH_TICKS) {
             view::publish(&self.engine, self.clock.now(), &self.shared);
+            self.tell_repair();
         }
         if self.ticks.is_multiple_of(MEASURE_TICKS) {
             let wire = |link| self.links.get(&link).map(|outlet| &*outlet.wire);

@@ -12,13 +12,15 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::{MutexGuard, Notify, Semaphore};
 
-use super::NodeError;
 use super::engine::Touched;
+use super::fold::{Due, Wanted};
+use super::live::View;
 use super::shared::Shared;
-use crate::base::limits::{DOCUMENT_CACHE_BYTES, DOCUMENT_QUEUE, MERGE_INTERVAL_MS};
+use super::{Metrics, NodeError};
+use crate::base::limits::{DOCUMENT_CACHE_BYTES, DOCUMENT_QUEUE, FOLD_LOADED_CHANGES, MERGE_INTERVAL_MS};
 use crate::base::{Change, DocId, Heads, Lsn};
 use crate::crdt::Document;
-use crate::store::{Record, Store};
+use crate::store::{Record, Store, Whole};
 
 const SHARDS: usize = 64;
 
@@ -28,7 +30,7 @@ const CELL_BYTES: usize = 1_024;
 /// From this size on, in bytes, work on a document counts as heavy.
 const HEAVY_BYTES: usize = 64 << 10;
 
-/// So many waiting changes are merged where the request runs.
+/// So many changes are merged, or loaded where they are not large, where the request runs.
 const LIGHT_MERGE: usize = 32;
 
 pub(super) struct Documents {
@@ -40,6 +42,7 @@ pub(super) struct Documents {
     /// The shard that is looked through next when the budget is exceeded.
     hand: AtomicUsize,
     heavy: Semaphore,
+    wanted: Wanted,
 }
 
 /// One document's place in memory.
@@ -52,6 +55,8 @@ pub(super) struct Cell {
     /// Submissions that are not answered yet. While there are any the cell is not evicted.
     uncommitted: AtomicUsize,
     fenced: AtomicBool,
+    /// What is in memory from before this LSN is void: more than the tail has changed on disk.
+    void: AtomicU64,
     /// Used since the eviction's hand last passed.
     used: AtomicBool,
     /// Requests that wait for it or work on it.
@@ -61,6 +66,10 @@ pub(super) struct Cell {
     /// The last uncommitted submission was answered.
     settled: Notify,
     loaded: tokio::sync::Mutex<Option<Loaded>>,
+    /// As its live readers see it.
+    pub view: tokio::sync::Mutex<Option<View>>,
+    /// What that takes.
+    pub view_bytes: AtomicUsize,
 }
 
 /// A materialised document.
@@ -79,6 +88,10 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    fn is_void(&self, cell: &Cell) -> bool {
+        self.merged.0 < cell.void.load(Ordering::Acquire)
+    }
+
     /// Is work on the whole document heavy?
     pub fn is_heavy(&self) -> bool {
         self.document.size_estimate() >= HEAVY_BYTES
@@ -102,7 +115,7 @@ pub(super) enum Freshness {
 }
 
 impl Documents {
-    pub fn new(store: Arc<dyn Store>, shared: Arc<Shared>, workers: usize) -> Self {
+    pub fn new(store: Arc<dyn Store>, shared: Arc<Shared>, workers: usize, wanted: Wanted) -> Self {
         Self {
             store,
             shared,
@@ -110,7 +123,21 @@ impl Documents {
             bytes: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
             heavy: Semaphore::new(workers.max(1)),
+            wanted,
         }
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Which documents have come up for folding.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
     }
 
     pub fn cell(&self, doc: &DocId) -> Arc<Cell> {
@@ -125,11 +152,14 @@ impl Documents {
             local: AtomicU64::new(0),
             uncommitted: AtomicUsize::new(0),
             fenced: AtomicBool::new(false),
+            void: AtomicU64::new(0),
             used: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
             arrived: Notify::new(),
             settled: Notify::new(),
             loaded: tokio::sync::Mutex::new(None),
+            view: tokio::sync::Mutex::new(None),
+            view_bytes: AtomicUsize::new(0),
         });
         shard.insert(doc.clone(), cell.clone());
         drop(shard);
@@ -139,6 +169,7 @@ impl Documents {
 
     /// Told by the committer, in the order of the log, when a commit is on disk.
     pub fn committed(&self, touched: &Touched) {
+        self.wanted.add(&touched.doc, touched.due);
         let shard = lock(self.shard(&touched.doc));
         // A document that nobody has in memory needs no word.
         let Some(cell) = shard.get(&touched.doc) else { return };
@@ -150,6 +181,13 @@ impl Documents {
         } else {
             cell.remote.store(touched.lsn.0, Ordering::Release);
             cell.arrived.notify_waiters();
+        }
+    }
+
+    /// Told by the committer before a commit in which more than the document's tail changes.
+    pub fn void(&self, doc: &DocId, lsn: Lsn) {
+        if let Some(cell) = lock(self.shard(doc)).get(doc) {
+            cell.void.store(lsn.0, Ordering::Release);
         }
     }
 
@@ -230,6 +268,11 @@ impl Cell {
         self.arrived.notified()
     }
 
+    /// LSN of the last commit that touched it, of those since it has this place.
+    pub fn touched(&self) -> Lsn {
+        Lsn(self.local.load(Ordering::Acquire).max(self.remote.load(Ordering::Acquire)))
+    }
+
     pub fn has_uncommitted(&self) -> bool {
         self.uncommitted.load(Ordering::Acquire) > 0
     }
@@ -288,6 +331,10 @@ impl Hold<'_> {
         if self.slot.as_ref().is_some_and(|loaded| loaded.epoch != epoch) {
             self.forget();
         }
+        if self.slot.as_ref().is_some_and(|loaded| loaded.is_void(self.cell)) {
+            self.cell.settle().await;
+            self.forget();
+        }
         if self.slot.is_some() {
             self.merge(freshness).await?;
         }
@@ -300,18 +347,38 @@ impl Hold<'_> {
         if self.slot.is_none() {
             let (documents, doc) = (self.documents, &self.cell.doc);
             let record = documents.store.record(doc)?;
+            let light =
+                |record: &Record| record.changes <= LIGHT_MERGE as u64 && record.bytes < HEAVY_BYTES as u64;
+            let light = record.as_ref().is_none_or(light);
+            let actor = documents.shared.actor(origin);
             let is_new = record.is_none();
-            let load = || load(&*documents.store, doc, record.unwrap_or_default(), origin.to_bytes(), epoch);
-            *self.slot = Some(if is_new {
-                load()?
-            } else {
-                let start = Instant::now();
-                let loaded = heavily(documents, load).await?;
+            let load = || {
+                let stored = if is_new { None } else { documents.store.whole(doc)? };
+                let is_long = |stored: &Whole| stored.tail.len() >= FOLD_LOADED_CHANGES;
+                if stored.as_ref().is_some_and(is_long) {
+                    documents.wanted.add(doc, Due::Now);
+                }
+                load(doc, stored.unwrap_or_default(), actor, epoch)
+            };
+            let start = Instant::now();
+            // To move the other requests elsewhere costs more than a small document.
+            let loaded = if light { load() } else { heavily(documents, load).await }?;
+            if !is_new {
                 documents.shared.metrics.loads.add_time(start.elapsed());
-                loaded
-            });
+            }
+            *self.slot = Some(loaded);
         }
         Ok((self.loaded()?, epoch))
+    }
+
+    /// Is the document in memory already?
+    pub fn is_loaded(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// Waits until all that was made here is on disk, or has failed. While it is held nothing more is made.
+    pub async fn settle(&self) {
+        self.cell.settle().await;
     }
 
     fn forget(&mut self) {
@@ -339,6 +406,11 @@ impl Hold<'_> {
             return Ok(());
         }
         let tail = self.documents.store.tail(&self.cell.doc, loaded.merged)?;
+        // Read after the tail: what left it before was announced before.
+        if loaded.is_void(self.cell) {
+            loaded.document.distrust();
+            return Ok(());
+        }
         let merged = tail.last().map_or(remote, |(lsn, _)| (*lsn).max(remote));
         let changes: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
         let heavy = changes.len() > LIGHT_MERGE || loaded.is_heavy();
@@ -363,7 +435,8 @@ impl Drop for Hold<'_> {
     fn drop(&mut self) {
         let Some(loaded) = self.slot.as_mut() else { return };
         let rendered = loaded.rendered.as_ref().map_or(0, |(_, body, _)| body.len());
-        let size = loaded.document.size_estimate() + rendered;
+        let viewed = self.cell.view_bytes.load(Ordering::Relaxed);
+        let size = loaded.document.size_estimate() + rendered + viewed;
         let before = std::mem::replace(&mut loaded.counted, size);
         let bytes = &self.documents.bytes;
         let total = if size >= before {
@@ -384,21 +457,11 @@ pub(super) async fn heavily<T>(documents: &Documents, work: impl FnOnce() -> T) 
     tokio::task::block_in_place(work)
 }
 
-/// The document of that record; one without changes costs no further look at the disk.
-fn load(
-    store: &dyn Store,
-    doc: &DocId,
-    record: Record,
-    actor: [u8; 16],
-    epoch: u64,
-) -> Result<Loaded, NodeError> {
+fn load(doc: &DocId, stored: Whole, actor: [u8; 16], epoch: u64) -> Result<Loaded, NodeError> {
+    let Whole { record, snapshot, tail } = stored;
     if let Some(reason) = record.fenced {
         return Err(NodeError::Fenced { reason });
     }
-    let (snapshot, tail) = match record.changes {
-        0 => (None, Vec::new()),
-        _ => (store.snapshot(doc)?, store.tail(doc, Lsn(0))?),
-    };
     let merged = tail.last().map_or(record.last_lsn, |(lsn, _)| (*lsn).max(record.last_lsn));
     let tail: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
     let start = Instant::now();

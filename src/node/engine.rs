@@ -1,19 +1,29 @@
 //! The heart of a node: the replication core, the store, and between them the commit under way. It has no
 //! thread, clock or entropy of its own, so that the simulator drives the same code as the committer.
 
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
+use self::stage::Pending;
 use super::absorb::Records;
+use super::fold::Due;
 use super::ring::Ring;
-use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FRAME_TARGET_BYTES};
+use super::trim::Trim;
+use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FORGET_NODE_MS, FRAME_TARGET_BYTES};
 use crate::base::{
-    Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted,
+    Bounds, Bug, Change, Digest, DocId, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role, Shift,
+    VersionVector, planted,
 };
-use crate::replication::{Core, Effect, Event, Identity, ReadFrom, Received};
-use crate::store::{Commit, Incarnation, LogItem, MetaKey, Record, Store, StoreError, TailItem};
-use crate::wire::{Message, segments};
+use crate::replication::{Core, Effect, Event, Gather, Identity, ReadFrom, Received, Start};
+use crate::store::{Commit, Incarnation, MetaKey, Record, Store, StoreError};
+use crate::wire::{Known, Message, segments};
+
+/// Records read at a time when a start builds the digest.
+const SCAN_PAGE: usize = 8_192;
 
 /// Who a node is to be; the rest is in its store.
 #[derive(Clone, Debug)]
@@ -40,6 +50,8 @@ pub enum Output {
     Send { link: LinkId, message: Message, weight: usize },
     /// Call [`read_log`] and hand in what it gives.
     ReadLog { link: LinkId, from: ReadFrom },
+    /// Call [`super::gather::gather`] and hand in what it gives.
+    Gather { link: LinkId, gather: Gather },
     /// Send what is still to be sent, and close the connection.
     Close { link: LinkId, reason: String },
 }
@@ -61,6 +73,16 @@ pub struct Touched {
     pub local: bool,
     /// A stored change of the document is damaged.
     pub fenced: bool,
+    /// Has its tail become worth folding?
+    pub due: Due,
+    /// More than its tail has changed: what is in memory of it is void.
+    pub void: bool,
+}
+
+impl Touched {
+    fn void(doc: &DocId, lsn: Lsn) -> Self {
+        Self { doc: doc.clone(), lsn, local: false, fenced: false, due: Due::Not, void: true }
+    }
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -74,28 +96,28 @@ pub enum OpenError {
 /// See the module.
 pub struct Engine {
     core: Core,
-    store: Arc<dyn Store>,
-    records: Records,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) records: Records,
     ring: Ring,
-    mark_every: u64,
     /// The last LSN given out.
     lsn: Lsn,
-    /// Of all documents and their heads, with what is staged.
-    digest: u128,
+    trim: Trim,
+    /// What is on disk of what other nodes are known to have.
+    known: BTreeMap<NodeId, VersionVector>,
     pending: Pending,
     incarnation: Incarnation,
+    /// Documents were dropped since the start: what was made on them may still come.
+    has_dropped: bool,
     /// Why commits fail, from a failed one until a new incarnation is stored.
     broken: Option<StoreError>,
+    /// Another incarnation is to begin.
+    renewal: Option<Renewal>,
 }
 
-/// The commit under way.
-#[derive(Default)]
-struct Pending {
-    log: Vec<LogItem>,
-    tail: Vec<TailItem>,
-    records: FxHashMap<DocId, Record>,
-    touched: Vec<Touched>,
-    bytes: usize,
+#[derive(Clone, Copy)]
+struct Renewal {
+    as_another: bool,
+    above: u32,
 }
 
 impl Engine {
@@ -105,6 +127,7 @@ impl Engine {
     /// When the store fails, or belongs to another cluster.
     pub fn open(
         now: Millis,
+        unix: Millis,
         config: EngineConfig,
         dice: Dice,
         store: Arc<dyn Store>,
@@ -133,17 +156,36 @@ impl Engine {
             url: config.url,
             origin: Origin { node, incarnation: incarnation.number, random: incarnation.random },
         };
+        let documents = scan(&*store)?;
+        if documents.total() != found.digest {
+            tracing::warn!("the digest on disk is not that of the documents: some have changed or are lost");
+        }
+        let known = found.known.iter().filter_map(|(node, bytes)| {
+            let known = Known::from_bytes(bytes).ok()?;
+            (unix.since(known.heard) < FORGET_NODE_MS).then_some((*node, known.vector))
+        });
+        let known: Vec<_> = known.collect();
+        let start = Start {
+            known: known.clone(),
+            vector: found.vector.clone(),
+            floor: found.floor,
+            untrusted: found.untrusted,
+            documents,
+            log_head: found.last_lsn,
+        };
         Ok(Self {
-            core: Core::new(now, me, config.bounds, found.vector.clone(), found.digest, found.last_lsn),
+            core: Core::new(now, me, config.bounds, start),
+            trim: Trim::new(config.bounds, found.first_lsn, store.marks()?),
             store,
             records: Records::new(),
             ring: Ring::new(config.bounds.ring, found.vector),
-            mark_every: config.bounds.mark_every,
             lsn: found.last_lsn,
-            digest: u128::from_be_bytes(found.digest),
+            known: known.into_iter().collect(),
             pending: Pending::default(),
             incarnation,
+            has_dropped: false,
             broken: None,
+            renewal: None,
         })
     }
 
@@ -159,6 +201,27 @@ impl Engine {
     /// Anything for [`Engine::commit`] to do?
     pub fn has_pending(&self) -> bool {
         !self.pending.log.is_empty()
+            || !self.pending.touched.is_empty()
+            || self.pending.cover
+            || self.pending.trim.is_some()
+            || self.pending.mark
+            || !self.pending.known.is_empty()
+    }
+
+    /// Documents of which more than the tail changes with the commit under way: what is in memory of them is void
+    /// from then on.
+    pub fn voids(&self) -> impl Iterator<Item = (&DocId, Lsn)> {
+        self.pending.touched.iter().filter(|touched| touched.void).map(|touched| (&touched.doc, touched.lsn))
+    }
+
+    /// The first LSN that the log still has.
+    pub fn log_first(&self) -> Lsn {
+        self.trim.first
+    }
+
+    /// Are documents dropped with the commit under way?
+    pub fn drops(&self) -> bool {
+        !self.pending.drops.is_empty()
     }
 
     /// Bytes of past commits kept in memory for links.
@@ -182,12 +245,36 @@ impl Engine {
             }
             return Ok(());
         }
+        if matches!(event, Event::Tick)
+            && let Err(error) = self.trim(now)
+        {
+            self.fail(now, error.clone(), outputs);
+            return Err(error);
+        }
         let mut effects = Vec::new();
         self.core.handle(now, event, &mut effects);
         self.perform(now, effects, outputs)
     }
 
-    /// Puts changes that enter the cluster here into the commit under way.
+    /// Has the log cut off where it is time.
+    fn trim(&mut self, now: Millis) -> Result<(), StoreError> {
+        if !self.trim.is_time(now) {
+            return Ok(());
+        }
+        let news = self.core.acknowledged(now).filter(|(node, vector)| self.known.get(node) != Some(*vector));
+        self.pending.known = news.map(|(node, vector)| (node, vector.clone())).collect();
+        let look = self.trim.look(now, &*self.store, &self.core)?;
+        self.pending.mark = look.mark;
+        if let Some((lsn, floor)) = look.cut {
+            self.core.raise_floor(&floor);
+            self.pending.trim = Some(lsn);
+            self.pending.cover = true;
+        }
+        Ok(())
+    }
+
+    /// Puts changes that enter the cluster here into the commit under way. False where they hang on what is not here
+    /// (any more): they have to be made again, and nothing is done.
     ///
     /// # Errors
     /// When the store fails, or has failed: nothing of the commit under way will be stored.
@@ -197,13 +284,50 @@ impl Engine {
         doc: DocId,
         changes: Vec<Change>,
         outputs: &mut Vec<Output>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let entry = self.core.stage_local(doc, changes);
-        let staged = self.stage(Received { entry, damaged: None }, true);
-        staged.inspect_err(|error| self.fail(now, error.clone(), outputs))
+        let hangs = changes.first().map(|change| change.deps.clone()).unwrap_or_default();
+        let submit = || {
+            let record = self.record(&doc)?;
+            let staged = self.pending.staged(&doc);
+            if self.has_dropped && self.records.lacks(&*self.store, &doc, &record, &hangs, &staged)? {
+                return Ok(false);
+            }
+            let entry = self.core.stage_local(doc.clone(), changes, None);
+            self.stage(Received { entry, damaged: None }, true).map(|_| true)
+        };
+        let submitted = submit();
+        submitted.inspect_err(|error| self.fail(now, error.clone(), outputs))
+    }
+
+    /// Has a document that was deleted long ago dropped everywhere, where these are still its heads and every known
+    /// node has them. Says whether it did.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn drop_document(
+        &mut self,
+        now: Millis,
+        doc: DocId,
+        heads: Heads,
+        outputs: &mut Vec<Output>,
+    ) -> Result<bool, StoreError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        let submit = || {
+            let record = self.record(&doc)?;
+            let may_go = record.heads == heads && !heads.is_empty() && record.is_absent();
+            if !may_go || !self.trim.is_stable(now, &self.core, record.last_lsn) {
+                return Ok(false);
+            }
+            let entry = self.core.stage_local(doc.clone(), Vec::new(), Some(heads));
+            self.stage(Received { entry, damaged: None }, true).map(|_| true)
+        };
+        let dropped = submit();
+        dropped.inspect_err(|error| self.fail(now, error.clone(), outputs))
     }
 
     /// Writes what is pending in one batch, and returns when it is on disk. Only then the outputs that tell of it exist.
@@ -217,11 +341,11 @@ impl Engine {
         unix: Millis,
         outputs: &mut Vec<Output>,
     ) -> Result<Committed, StoreError> {
-        let pending = std::mem::take(&mut self.pending);
-        let (Some(first), Some(last)) = (pending.log.first(), pending.log.last()) else {
+        if !self.has_pending() {
             return Ok(Committed::default());
-        };
-        let (first, last) = (first.lsn, last.lsn);
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let (first, last) = (self.core.log_head().next(), self.lsn);
         let (entries, bytes) = (pending.log.len(), pending.bytes);
         let mut records: Vec<(DocId, Record)> = pending.records.into_iter().collect();
         for (doc, record) in &mut records {
@@ -232,27 +356,41 @@ impl Engine {
             self.records.put(doc.clone(), record.clone());
         }
         let vector = self.core.staged().clone();
-        let digest = self.digest.to_be_bytes();
-        // A mark above what the log holds there is right too: whoever has all of it has all before that LSN.
-        let marks =
-            (first.0..=last.0).filter(|lsn| lsn % self.mark_every == 0).map(|lsn| (Lsn(lsn), vector.clone()));
+        let digest = self.core.staged_digest();
+        // A mark above what the log holds there is right too: whoever has all of it has all before that LSN. Where
+        // LSNs were used that are in no log, the mark keeps them from being used again.
+        let logged = pending.log.last().map_or(Lsn(0), |item| item.lsn);
+        let is_new = first <= last;
+        let places = self.trim.places(first, last, pending.mark || (is_new && logged < last));
+        let marks: Vec<_> = places.into_iter().map(|lsn| (lsn, vector.clone())).collect();
         let commit = Commit {
-            marks: marks.collect(),
+            marks: marks.clone(),
             log: pending.log,
             tail: pending.tail,
             records,
-            folds: Vec::new(),
+            folds: pending.folds,
+            drops: pending.drops.into_iter().collect(),
             vector: Some((vector, digest)),
-            ..Commit::default()
+            trim: pending.trim,
+            floor: pending.cover.then(|| self.core.staged_floor().clone()),
+            known: pending.known.iter().map(|(node, vector)| (*node, remember(vector, unix))).collect(),
+            meta: if pending.cover { vec![MetaKey::Untrusted(self.core.is_untrusted())] } else { Vec::new() },
         };
         if let Err(error) = self.store.commit(&commit) {
             self.fail(now, error.clone(), outputs);
             return Err(error);
         }
+        self.trim.committed(marks, commit.trim);
+        if pending.ahead {
+            self.trim.is_ahead(last);
+        }
+        self.known.extend(pending.known);
         let segments = segments(commit.log.iter().map(|item| &item.bytes));
-        self.ring.push(first, last, segments.clone());
+        if is_new {
+            self.ring.push(first, last, segments.clone());
+        }
         let mut effects = Vec::new();
-        self.core.handle(now, Event::Committed { segments, first, last, digest }, &mut effects);
+        self.core.handle(now, Event::Committed { segments, first, last }, &mut effects);
         self.perform(now, effects, outputs)?;
         Ok(Committed { touched: pending.touched, entries, bytes })
     }
@@ -268,6 +406,35 @@ impl Engine {
             self.broken = None;
         }
         Ok(())
+    }
+
+    /// Begins another incarnation where one is due: the data folder is a copy, or others have seen later ones. To be
+    /// called when nothing is pending. Gives the new origin; what was made in the one before and is not on disk is
+    /// void.
+    ///
+    /// # Errors
+    /// When the store fails: as if [`Engine::commit`] had.
+    pub fn renew(&mut self, now: Millis, outputs: &mut Vec<Output>) -> Result<Option<Origin>, StoreError> {
+        let Some(Renewal { as_another, above }) = self.renewal.take() else { return Ok(None) };
+        let old = self.core.identity().origin;
+        // The random part was drawn at the start, and a name made of it is as unlike any other.
+        let mut seed = blake3::Hasher::new();
+        seed.update(b"another incarnation").update(&old.to_bytes()).update(&above.to_be_bytes());
+        let mut drawn = [0; 12];
+        seed.finalize_xof().fill(&mut drawn);
+        let [n0, n1, n2, n3, n4, n5, n6, n7, r0, r1, r2, r3] = drawn;
+        let node = if as_another { NodeId([n0, n1, n2, n3, n4, n5, n6, n7]) } else { old.node };
+        let number = if as_another { 1 } else { self.incarnation.number.max(above).saturating_add(1) };
+        let incarnation = Incarnation { number, random: u32::from_be_bytes([r0, r1, r2, r3]) };
+        let meta = vec![MetaKey::Node(node), MetaKey::Incarnation(incarnation)];
+        if let Err(error) = self.store.commit(&Commit { meta, ..Commit::default() }) {
+            self.fail(now, error.clone(), outputs);
+            return Err(error);
+        }
+        self.incarnation = incarnation;
+        let origin = Origin { node, incarnation: number, random: incarnation.random };
+        self.go_on(now, Event::Renewed { origin }, outputs)?;
+        Ok(Some(origin))
     }
 
     fn perform(
@@ -290,54 +457,44 @@ impl Engine {
                     }
                     None => outputs.push(Output::ReadLog { link, from }),
                 },
-                Effect::Commit(received) => {
-                    if let Err(error) = self.stage(received, false) {
-                        self.fail(now, error.clone(), outputs);
-                        return Err(error);
+                Effect::Gather { link, gather } => outputs.push(Output::Gather { link, gather }),
+                Effect::Cover => {
+                    self.pending.cover = true;
+                    self.pending.ahead = true;
+                }
+                Effect::Renew { as_another, above } => self.renewal = Some(Renewal { as_another, above }),
+                Effect::Commit { link, received } => {
+                    let doc = received.entry.doc.clone();
+                    let staged = self.stage(received, false);
+                    let lacks = staged.inspect_err(|error| self.fail(now, error.clone(), outputs))?;
+                    if let Some((link, heads)) = link.zip(lacks) {
+                        self.go_on(now, Event::Lacks { link, doc, heads }, outputs)?;
                     }
+                }
+                Effect::Absorb { link, doc, piece, damaged, last } => {
+                    let staged = self.take_piece(&doc, piece, damaged);
+                    let lacks = staged.inspect_err(|error| self.fail(now, error.clone(), outputs))?;
+                    self.go_on(now, Event::Absorbed { link, doc, last, lacks }, outputs)?;
+                }
+                Effect::Compare { link, offers } => {
+                    let wanted = self.wanted(offers);
+                    let wanted = wanted.inspect_err(|error| self.fail(now, error.clone(), outputs))?;
+                    self.go_on(now, Event::Compared { link, wanted }, outputs)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn stage(&mut self, received: Received, local: bool) -> Result<(), StoreError> {
-        let Received { entry, damaged } = received;
-        let lsn = self.lsn.next();
-        let doc = entry.doc.clone();
-        let mut record = match self.pending.records.get(&doc) {
-            Some(record) => record.clone(),
-            None => self.records.get(&*self.store, &doc)?,
-        };
-        let before = leaf(&doc, &record);
-        let mut new = Vec::new();
-        match damaged {
-            // What it claims to be is not believed: neither heads nor tail learn of it.
-            Some(reason) => record.fenced = Some(reason),
-            None => {
-                let staged = &self.pending.tail;
-                new = self.records.absorb(&*self.store, &doc, &mut record, &entry.changes, lsn, staged)?;
-            }
-        }
-        self.lsn = lsn;
-        let bytes = bytes::Bytes::from(entry.to_bytes());
-        self.pending.bytes += bytes.len();
-        self.pending.log.push(LogItem { lsn, bytes });
-        if !new.is_empty() {
-            self.digest = self.digest.wrapping_sub(before).wrapping_add(leaf(&doc, &record));
-            self.pending.tail.push(TailItem { doc: doc.clone(), lsn, changes: new });
-        } else if record.fenced.is_none() {
-            return Ok(());
-        }
-        self.pending.touched.push(Touched { doc: doc.clone(), lsn, local, fenced: record.fenced.is_some() });
-        self.pending.records.insert(doc, record);
-        Ok(())
+    fn go_on(&mut self, now: Millis, event: Event, outputs: &mut Vec<Output>) -> Result<(), StoreError> {
+        let mut effects = Vec::new();
+        self.core.handle(now, event, &mut effects);
+        self.perform(now, effects, outputs)
     }
 
-    fn fail(&mut self, now: Millis, error: StoreError, outputs: &mut Vec<Output>) {
+    pub(super) fn fail(&mut self, now: Millis, error: StoreError, outputs: &mut Vec<Output>) {
         self.pending = Pending::default();
         self.records.clear();
-        self.digest = u128::from_be_bytes(self.core.digest());
         self.lsn = self.core.log_head();
         self.incarnation.number += 1;
         let origin = Origin {
@@ -375,15 +532,22 @@ pub fn read_log(store: &dyn Store, link: LinkId, from: &ReadFrom) -> Result<Even
     Ok(Event::LogRead { link, segments, next })
 }
 
-/// What a document adds to the digest. A sum, so that one document's part can be taken out again.
-fn leaf(doc: &DocId, record: &Record) -> u128 {
-    if record.heads.is_empty() {
-        return 0;
+/// The digest of all documents, from their records.
+fn scan(store: &dyn Store) -> Result<Digest, StoreError> {
+    let mut documents = Digest::new();
+    let mut after: Option<DocId> = None;
+    loop {
+        let page = store.list("", after.as_ref().map(DocId::as_str), SCAN_PAGE)?;
+        for (doc, record) in &page {
+            documents.apply(Shift::new(doc, &[], &record.heads));
+        }
+        match page.into_iter().next_back() {
+            Some((doc, _)) => after = Some(doc),
+            None => return Ok(documents),
+        }
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(doc.as_str().as_bytes()).update(&[0]);
-    for head in &record.heads {
-        hasher.update(&head.0);
-    }
-    hasher.finalize().as_bytes().first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
+}
+
+fn remember(vector: &VersionVector, unix: Millis) -> bytes::Bytes {
+    Known { vector: vector.clone(), heard: unix }.to_bytes().into()
 }

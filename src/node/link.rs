@@ -13,7 +13,7 @@ use crate::base::limits::MAX_LINKS;
 use crate::base::{Counter, LinkId};
 use crate::crdt::verify;
 use crate::replication::{Event, Received};
-use crate::wire::{Entry, Message, decode_frame, encode_frame};
+use crate::wire::{Entry, Message, Part, Push, Repair, decode_frame, encode_frame};
 
 /// Messages waiting for one link's socket. Entries among them are bounded in bytes by the link's window.
 pub(super) const OUTBOX: usize = 4_096;
@@ -227,12 +227,30 @@ fn read_frame(link: LinkId, frame: &Bytes) -> Result<(u64, Event, Option<String>
             let entries = entries.into_iter().map(check).collect();
             (number, Event::Entries { link, entries }, None)
         }
+        Message::Repair(repair) => match *repair {
+            Repair::Pushes(pushes) => {
+                let pushes = pushes.into_iter().map(check_push).collect();
+                (number, Event::Pushed { link, pushes }, None)
+            }
+            repair => (number, Event::Message { link, message: Message::Repair(Box::new(repair)) }, None),
+        },
         Message::Hello(hello) => {
             let peer = hello.name.clone();
             (number, Event::Message { link, message: Message::Hello(hello) }, Some(peer))
         }
         message => (number, Event::Message { link, message }, None),
     })
+}
+
+/// The same of a part of a document.
+fn check_push(push: Push) -> (Push, Option<String>) {
+    let damaged = match &push.part {
+        Part::Changes(changes) => changes.iter().find_map(|change| verify(change).err()),
+        // A folded history is looked at when it is whole.
+        Part::Snapshot(_) => None,
+    };
+    let damaged = damaged.map(|e| e.to_string());
+    (push, damaged)
 }
 
 /// Are the changes' bytes what they claim to be?

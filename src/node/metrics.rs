@@ -3,15 +3,13 @@
 //! Counters are added to where the work is done. What only the committer knows it tells every second: so
 //! whoever asks never waits for a disk, least of all when it hangs.
 
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
+use std::sync::RwLock;
+use std::time::Duration;
 
 use super::engine::Engine;
 use super::link::Wire;
-use crate::base::{Change, Counter, DURATIONS, DocId, Histogram, LinkId, Lsn, Millis, SIZES, VersionVector};
-use crate::store::{Commit, Record, Recovered, Store, StoreError, StoreFigures};
+use crate::base::{Counter, DURATIONS, Histogram, LinkId, Lsn, Millis, SIZES};
+use crate::store::StoreFigures;
 
 /// See the module. Times are in nanoseconds.
 #[derive(Debug)]
@@ -24,10 +22,18 @@ pub struct Metrics {
     pub batches: Histogram,
     pub committed_bytes: Counter,
     pub failed_commits: Counter,
+    /// Repairs of this node by digest that came to their end.
+    pub repairs: Counter,
     pub merges: Histogram,
     pub merged_changes: Counter,
     pub loads: Histogram,
     pub evictions: Counter,
+    /// Folds that moved something, with all that they waited for.
+    pub folds: Histogram,
+    pub folded_changes: Counter,
+    pub failed_folds: Counter,
+    /// Reads and commits that came upon damaged data.
+    pub damage: Counter,
     lately: RwLock<Lately>,
 }
 
@@ -35,6 +41,10 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default)]
 pub struct Lately {
     pub log_head: Lsn,
+    /// The first LSN still in the log.
+    pub log_first: Lsn,
+    /// Documents that a repair of this node has still to look at; None where it is not being repaired.
+    pub repair_left: Option<u64>,
     /// Origins in the node's vector.
     pub origins: usize,
     /// Bytes of entries that wait for their causes.
@@ -77,6 +87,8 @@ pub struct Figures {
     pub queued: usize,
     /// Links that are open, with those that have not said hello.
     pub links: usize,
+    /// Subscriptions of live readers.
+    pub subscriptions: usize,
     /// None of a store that has nothing to tell.
     pub store: Option<StoreFigures>,
 }
@@ -89,10 +101,15 @@ impl Metrics {
             batches: Histogram::new(SIZES),
             committed_bytes: Counter::default(),
             failed_commits: Counter::default(),
+            repairs: Counter::default(),
             merges: Histogram::new(DURATIONS),
             merged_changes: Counter::default(),
             loads: Histogram::new(DURATIONS),
             evictions: Counter::default(),
+            folds: Histogram::new(DURATIONS),
+            folded_changes: Counter::default(),
+            failed_folds: Counter::default(),
+            damage: Counter::default(),
             lately: RwLock::default(),
         }
     }
@@ -126,6 +143,8 @@ impl Metrics {
         });
         let lately = Lately {
             log_head: core.log_head(),
+            log_first: engine.log_first(),
+            repair_left: core.repairing().map(|state| state.documents.saturating_sub(state.done)),
             origins: core.vector().iter().count(),
             held_bytes: core.held_bytes(),
             ring_bytes: engine.ring_bytes(),
@@ -133,57 +152,5 @@ impl Metrics {
             links: links.collect(),
         };
         *self.lately.write().unwrap_or_else(|e| e.into_inner()) = lately;
-    }
-}
-
-/// The committer's store, of which every commit is timed.
-pub(super) struct Timed {
-    pub store: Arc<dyn Store>,
-    pub metrics: Arc<Metrics>,
-}
-
-impl Store for Timed {
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        let start = Instant::now();
-        let done = self.store.commit(commit);
-        self.metrics.fsyncs.add_time(start.elapsed());
-        done
-    }
-
-    fn recover(&self) -> Result<Recovered, StoreError> {
-        self.store.recover()
-    }
-
-    fn record(&self, doc: &DocId) -> Result<Option<Record>, StoreError> {
-        self.store.record(doc)
-    }
-
-    fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(DocId, Record)>, StoreError> {
-        self.store.list(prefix, after, limit)
-    }
-
-    fn tail(&self, doc: &DocId, after: Lsn) -> Result<Vec<(Lsn, Change)>, StoreError> {
-        self.store.tail(doc, after)
-    }
-
-    fn snapshot(&self, doc: &DocId) -> Result<Option<Bytes>, StoreError> {
-        self.store.snapshot(doc)
-    }
-
-    fn log(&self, from: Lsn, max_bytes: usize) -> Result<Vec<(Lsn, Bytes)>, StoreError> {
-        self.store.log(from, max_bytes)
-    }
-
-    fn seek(&self, fits: &dyn Fn(&VersionVector) -> bool) -> Result<Lsn, StoreError> {
-        self.store.seek(fits)
-    }
-
-    fn figures(&self) -> Option<StoreFigures> {
-        self.store.figures()
     }
 }

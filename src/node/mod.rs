@@ -1,11 +1,16 @@
 //! Threads: document mailboxes, the committer, queues, the only reader of clock and entropy; and the
 //! handle that everything above uses.
 //!
-//! - `engine`, `absorb`, `ring`: what a commit is made of, without threads
+//! - `engine`, `absorb`, `ring`, `trim`, `gather`: what a commit is made of, what leaves the log, what others lack:
+//!   without threads
 //! - `committer`: the one thread that commits
 //! - `documents`, `work`, `past`: documents in memory, reads and writes, what has been
+//! - `live`: whoever wants to be told of what changes
+//! - `fold`: tails become part of snapshots in the background
+//! - `verify`, `salvage`: data folders that may be damaged, while no node runs on them
 //! - `link`: connections to other nodes
-//! - `shared`, `view`, `metrics`: how the node and the cluster stand
+//! - `sweep`: deleted documents whose time is up
+//! - `shared`, `view`, `metrics`, `watched`: how the node and the cluster stand
 
 mod absorb;
 mod api;
@@ -13,21 +18,34 @@ mod clock;
 mod committer;
 mod documents;
 mod engine;
+mod fold;
+mod gather;
 mod link;
+mod live;
 mod metrics;
 mod past;
 mod ring;
+mod salvage;
 mod shared;
+mod sweep;
+mod trim;
+mod verify;
 mod view;
+mod watched;
 mod work;
 
 pub use api::{
-    ClusterState, ClusterView, Condition, Form, Health, Listed, NodeError, NodeRow, Read, Reading, Tags,
-    Write, Written,
+    ClusterState, ClusterView, Condition, Form, Health, Listed, NodeError, NodeRow, Read, Reading,
+    RepairView, Tags, Write, Written,
 };
 pub use engine::{Committed, Dice, Engine, EngineConfig, OpenError, Output, Touched, read_log};
+pub use fold::{Due, Folding};
+pub use gather::gather;
 pub use link::{Link, LinkEnd};
+pub use live::{Mode, Since, Step, Subscription, Target};
 pub use metrics::{Figures, Lately, LinkFigures, Metrics};
+pub use salvage::{Salvaged, salvage};
+pub use verify::{Report, verify};
 pub use work::Begun;
 
 use std::sync::Arc;
@@ -39,8 +57,10 @@ use tokio::sync::{mpsc, oneshot};
 use self::clock::Clock;
 use self::committer::{Committer, Input, TICK_MS};
 use self::documents::Documents;
-use self::metrics::Timed;
+use self::fold::{Folder, Wanted};
+use self::live::Hub;
 use self::shared::Shared;
+use self::watched::Watched;
 use crate::base::limits::{COMMIT_QUEUE, LIST_PAGE_MOST, SHUTDOWN_MS};
 use crate::base::{Bounds, DocId, LinkId, Role};
 use crate::replication::Event;
@@ -60,6 +80,9 @@ pub struct NodeConfig {
     pub has_peers: bool,
     /// So much heavy work on documents is done at once.
     pub workers: usize,
+    pub bounds: Bounds,
+    /// How long a deleted document is kept.
+    pub keep_deleted: Duration,
 }
 
 /// The handle of a running node. Cheap to clone.
@@ -71,6 +94,7 @@ struct Inner {
     store: Arc<dyn Store>,
     documents: Arc<Documents>,
     shared: Arc<Shared>,
+    hub: Arc<Hub>,
     inputs: mpsc::Sender<Input>,
     links: AtomicU64,
     open_links: Arc<AtomicUsize>,
@@ -88,21 +112,28 @@ impl Node {
             name: config.name.clone(),
             role: config.role,
             url: config.url.clone(),
-            bounds: Bounds::default(),
+            bounds: config.bounds,
         };
         let metrics = Arc::new(Metrics::new());
-        let timed = Arc::new(Timed { store: store.clone(), metrics: metrics.clone() });
-        let engine = Engine::open(clock.now(), engine_config, clock::draw()?, timed)?;
-        let workers = config.workers;
+        let store: Arc<dyn Store> = Arc::new(Watched { store, metrics: metrics.clone() });
+        let engine = Engine::open(clock.now(), clock.unix(), engine_config, clock::draw()?, store.clone())?;
+        let (workers, keep_deleted, role) = (config.workers, config.keep_deleted, config.role);
         let shared = Arc::new(Shared::new(config, engine.core().identity().origin, metrics));
-        let documents = Arc::new(Documents::new(store.clone(), shared.clone(), workers));
+        let (wanted, folds) = Wanted::new();
+        let documents = Arc::new(Documents::new(store.clone(), shared.clone(), workers, wanted));
+        let hub = Arc::new(Hub::new(engine.core().log_head(), engine.core().vector().clone()));
         let (inputs, receiver) = mpsc::channel(COMMIT_QUEUE);
         let channel = (inputs.downgrade(), receiver);
-        Committer::spawn(engine, clock, documents.clone(), shared.clone(), store.clone(), channel)
+        let told = (documents.clone(), hub.clone());
+        Committer::spawn(engine, clock, told, shared.clone(), store.clone(), channel)
             .map_err(|e| NodeError::Storage { reason: format!("no thread for the committer: {e}") })?;
         tokio::spawn(tick(inputs.downgrade()));
+        tokio::spawn(Folder::new(&documents, inputs.downgrade(), folds).run());
+        if role.takes_writes() {
+            tokio::spawn(sweep::run(Arc::downgrade(&store), clock, keep_deleted, inputs.downgrade()));
+        }
         let (links, open_links) = (AtomicU64::new(0), Arc::default());
-        Ok(Node(Arc::new(Inner { clock, store, documents, shared, inputs, links, open_links })))
+        Ok(Node(Arc::new(Inner { clock, store, documents, shared, hub, inputs, links, open_links })))
     }
 
     /// Documents above `after` in ascending order of id bytes, at most `limit` and `LIST_PAGE_MOST`, and where
@@ -167,6 +198,7 @@ impl Node {
             document_bytes,
             queued: inputs.max_capacity() - inputs.capacity(),
             links: self.0.open_links.load(Ordering::Relaxed),
+            subscriptions: self.0.hub.listeners(),
             store: store.ok().flatten(),
         }
     }

@@ -109,7 +109,7 @@ mod tests {
         for counter in 1..=5 {
             let (held, changes) = (VersionVector::new(), Vec::new());
             let doc = DocId::new(&"x".repeat(60)).unwrap();
-            let entry = Entry { origin: origin(1), counter, held, doc, changes };
+            let entry = Entry { origin: origin(1), counter, held, doc, changes, drops: None };
             ring.push(Lsn(counter), Lsn(counter), segments(&[entry.to_bytes().into()]));
         }
         ring

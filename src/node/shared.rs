@@ -11,6 +11,8 @@ pub(super) struct Shared {
     /// Counts the incarnations since the start: what was made in an earlier one is void.
     epoch: AtomicU64,
     origin: RwLock<Origin>,
+    /// Counts the commits of this incarnation that have dropped documents.
+    lives: AtomicU64,
     failure: RwLock<Option<String>>,
     caught_up: AtomicBool,
     masters: RwLock<Vec<String>>,
@@ -24,6 +26,7 @@ impl Shared {
             config,
             epoch: AtomicU64::new(0),
             origin: RwLock::new(origin),
+            lives: AtomicU64::new(0),
             failure: RwLock::new(None),
             masters: RwLock::new(Vec::new()),
             metrics,
@@ -42,6 +45,10 @@ impl Shared {
         &self.config.name
     }
 
+    pub fn cluster(&self) -> &str {
+        &self.config.cluster
+    }
+
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
@@ -50,6 +57,18 @@ impl Shared {
     pub fn origin(&self) -> (Origin, u64) {
         let origin = self.origin.read().unwrap_or_else(|e| e.into_inner());
         (*origin, self.epoch())
+    }
+
+    /// Whose changes are made here. A document that was dropped begins anew, and so do the sequence numbers of its
+    /// actors: nobody may use one twice, so what is made after a drop is made as another.
+    pub fn actor(&self, origin: Origin) -> [u8; 16] {
+        let lives = self.lives.load(Ordering::Acquire);
+        origin.actor(lives)
+    }
+
+    /// Documents are dropped with the next commit.
+    pub fn begin_life(&self) {
+        self.lives.fetch_add(1, Ordering::AcqRel);
     }
 
     /// What was made in memory and is not on disk is void from now on, and changes are made as `origin`.

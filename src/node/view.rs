@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::shared::Shared;
-use super::{ClusterState, ClusterView, NodeRow};
+use super::{ClusterState, ClusterView, NodeRow, RepairView};
 use crate::base::limits::LINK_DEAD_MS;
 use crate::base::{Millis, NodeId, Role, VersionVector};
 use crate::replication::Core;
@@ -27,6 +27,7 @@ pub(super) fn cluster(core: &Core, now: Millis, has_peers: bool) -> ClusterView 
             url: row.info.url.clone(),
             incarnation: row.info.origin.incarnation,
             vector: vector(&row.info.vector),
+            closed: closed(&row.info.vector),
             digest: hex(&row.info.digest),
             links: row.info.links.iter().map(name_of).collect(),
             behind: standing.behind,
@@ -47,6 +48,7 @@ pub(super) fn cluster(core: &Core, now: Millis, has_peers: bool) -> ClusterView 
             url: me.url.clone(),
             incarnation: me.origin.incarnation,
             vector: vector(core.vector()),
+            closed: closed(core.vector()),
             digest: hex(&core.digest()),
             links: core.linked().map(|(hello, _)| hello.name.clone()).collect(),
             behind: 0,
@@ -56,13 +58,29 @@ pub(super) fn cluster(core: &Core, now: Millis, has_peers: bool) -> ClusterView 
             converged: true,
         },
     );
-    ClusterView { cluster: me.cluster.clone(), node: me.node.to_string(), state, nodes }
+    let repair = repair(core, now);
+    ClusterView { cluster: me.cluster.clone(), node: me.node.to_string(), state, repair, nodes }
+}
+
+/// How far this node's repair is, where it is being repaired.
+pub(super) fn repair(core: &Core, now: Millis) -> Option<RepairView> {
+    let state = core.repairing()?;
+    let from = core.links(now).find(|link| link.id == state.link).map(|link| link.hello.name.clone());
+    let elapsed_ms = now.since(state.begun);
+    let left = state.documents.saturating_sub(state.done);
+    // Before a second has passed, or a document has come, there is nothing to reckon from.
+    let left_ms =
+        (state.done > 0 && elapsed_ms >= 1_000).then(|| elapsed_ms.saturating_mul(left) / state.done);
+    let from = from.unwrap_or_default();
+    let (documents, done, bytes) = (state.documents, state.done.min(state.documents), state.bytes);
+    Some(RepairView { from, documents, done, bytes, elapsed_ms, left_ms })
 }
 
 /// Tells everybody what has changed: may this node be used, and where are the masters?
 pub(super) fn publish(engine: &Engine, now: Millis, shared: &Shared) {
     let core = engine.core();
-    if !shared.is_caught_up() && core.linked().any(|(hello, _)| core.vector().covers(&hello.vector)) {
+    let has = |vector: &VersionVector| core.vector().covers(vector) && core.vector().closes(vector);
+    if !shared.is_caught_up() && core.linked().any(|(hello, _)| has(&hello.vector)) {
         shared.set_caught_up();
     }
     let known = core.known(now);
@@ -85,6 +103,10 @@ fn state(others: &[NodeRow], has_peers: bool) -> ClusterState {
 
 fn vector(vector: &VersionVector) -> Vec<(String, u64)> {
     vector.iter().map(|(origin, counter)| (origin.to_string(), counter)).collect()
+}
+
+fn closed(vector: &VersionVector) -> Vec<(String, u32)> {
+    vector.closed().map(|(node, number)| (node.to_string(), number)).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -39,15 +39,16 @@ impl Node {
         let cell = inner.documents.cell(doc);
         let mut hold = cell.hold(&inner.documents).await?;
         let (loaded, epoch) = hold.document(Freshness::Now).await?;
-        if loaded.document.is_empty() || (read.at.is_none() && loaded.document.is_deleted()) {
-            return Err(absent(&loaded.document));
-        }
         let plain = read.at.is_none() && read.form == Form::Json;
         let reading = match &loaded.rendered {
+            // What has been rendered is there: whatever changes the document takes the rendering away.
             Some((version, body, conflicts)) if plain => {
                 Reading { body: body.clone(), version: version.clone(), conflicts: *conflicts }
             }
             _ => {
+                if loaded.document.is_empty() || (read.at.is_none() && loaded.document.is_deleted()) {
+                    return Err(absent(&loaded.document));
+                }
                 let heavy = loaded.is_heavy();
                 let render = || render(&loaded.document, &read);
                 let reading = if heavy { heavily(&inner.documents, render).await } else { render() }?;

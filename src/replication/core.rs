@@ -1,124 +1,33 @@
 //! The state machine: [`Core::handle`] takes one event and gives effects.
 
+mod copies;
+mod event;
+mod mend;
 mod serve;
+mod state;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+
+pub use event::{Effect, Event, Identity, LinkState, ReadFrom, Received, Start};
 
 use super::hold::Hold;
-use super::lag::{Lag, Standing};
+use super::lag::Lag;
 use super::link::{Cursor, Link};
+use super::repair::{Fetching, RepairState, Repairing};
 use super::sources::Sources;
-use super::table::{KnownNode, Table, first_stamp};
+use super::table::{Table, first_stamp};
 use crate::base::limits::HEARTBEAT_MS;
 use crate::base::{
-    Bounds, Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector, planted,
+    Bounds, Bug, Change, Digest, DocId, Heads, LinkId, Lsn, Millis, NodeId, Origin, Shift, VersionVector,
+    planted,
 };
-use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION, Segment};
+use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION};
 
 /// Why a link is closed where the same two nodes have another: nothing is wrong then, and nobody need be told.
 pub const DUPLICATE: &str = "a duplicate: these two nodes are linked already";
-
-/// Who this node is, for others.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub cluster: String,
-    pub node: NodeId,
-    pub name: String,
-    pub role: Role,
-    pub url: Option<String>,
-    pub origin: Origin,
-}
-
-/// An entry that came over a link.
-#[derive(Clone, Debug)]
-pub struct Received {
-    pub entry: Entry,
-    /// Why its changes' bytes are not what they claim to be, where they are not.
-    pub damaged: Option<String>,
-}
-
-/// What happens to a core.
-#[derive(Debug)]
-pub enum Event {
-    /// A connection is open; `dialled` by this node.
-    LinkUp {
-        link: LinkId,
-        dialled: bool,
-    },
-    LinkDown {
-        link: LinkId,
-    },
-    /// Anything but entries.
-    Message {
-        link: LinkId,
-        message: Message,
-    },
-    Entries {
-        link: LinkId,
-        entries: Vec<Received>,
-    },
-    /// The link's socket has taken messages of this weight.
-    Drained {
-        link: LinkId,
-        weight: usize,
-    },
-    /// The answer to [`Effect::Read`]: what the log has from there up to before `next`.
-    LogRead {
-        link: LinkId,
-        segments: Vec<Arc<Segment>>,
-        next: Lsn,
-    },
-    /// All that was staged is on disk. It begins at `first` in the log and ends at `last`.
-    Committed {
-        segments: Vec<Arc<Segment>>,
-        first: Lsn,
-        last: Lsn,
-        digest: [u8; 16],
-    },
-    /// Nothing of what was staged is on disk. `origin` is this node's next incarnation.
-    CommitFailed {
-        origin: Origin,
-    },
-    /// Time has passed. To come at least every 50 ms.
-    Tick,
-}
-
-/// What a core wants done.
-#[derive(Debug)]
-pub enum Effect {
-    /// `weight` comes back in [`Event::Drained`].
-    Send { link: LinkId, message: Message, weight: usize },
-    /// Read the log for a link.
-    Read { link: LinkId, from: ReadFrom },
-    /// Put this into the commit under way, after what was put there before.
-    Commit(Received),
-    /// Send what is still to be sent, and close the connection.
-    Close { link: LinkId, reason: String },
-}
-
-/// Where a read of the log begins.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ReadFrom {
-    At(Lsn),
-    /// After the last mark at which each of these origins was at most at the counter given. Not a vector: there
-    /// an origin of which nothing was sent would be left out, and what it lacks most would be missed.
-    Seek(BTreeMap<Origin, u64>),
-}
-
-/// One link, for whoever watches.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkState<'a> {
-    pub id: LinkId,
-    pub hello: &'a Hello,
-    /// How what is on the other end's disk stands to what is on this node's.
-    pub standing: Standing,
-    /// Bytes handed to its socket and not yet written.
-    pub in_flight: usize,
-}
 
 /// How an entry stands to what is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,27 +52,40 @@ pub struct Core {
     staged: VersionVector,
     /// `staged` as it was at this incarnation's last entry.
     last_held: VersionVector,
+    /// Below this the log cannot serve: on disk, and with the commit under way.
+    floor: VersionVector,
+    staged_floor: VersionVector,
+    /// The vector may say more than is here: all is to be compared by digest.
+    untrusted: bool,
+    /// Of what is on disk.
     digest: [u8; 16],
+    /// The same with the commit under way, and what that has changed.
+    documents: Digest,
+    shifts: Vec<Shift>,
     log_head: Lsn,
     stamp: u64,
+    /// When it began.
+    begun: Millis,
     links: BTreeMap<LinkId, Link>,
     sources: Sources,
     hold: Hold,
     suspects: BTreeMap<(Origin, u64), Suspect>,
+    /// Who repairs this node.
+    repair: Option<Repairing>,
+    /// Repairs of this node that came to their end, and how the last of them went.
+    repairs: u64,
+    last_repair: Option<(RepairState, Millis)>,
+    /// Documents that are on their way, and from where.
+    fetching: BTreeMap<DocId, Fetching>,
     table: Table,
+    /// What other nodes had on their disks before this one's start, while they have not been heard of since.
+    remembered: BTreeMap<NodeId, VersionVector>,
     lag: Lag,
 }
 
 impl Core {
-    /// `vector`, `digest` and `log_head` are what is on disk.
-    pub fn new(
-        now: Millis,
-        me: Identity,
-        bounds: Bounds,
-        vector: VersionVector,
-        digest: [u8; 16],
-        log_head: Lsn,
-    ) -> Self {
+    pub fn new(now: Millis, me: Identity, bounds: Bounds, start: Start) -> Self {
+        let Start { vector, floor, untrusted, documents, log_head, known } = start;
         let mut lag = Lag::default();
         lag.note(now, &vector);
         let stamp = first_stamp(&me.origin);
@@ -173,14 +95,25 @@ impl Core {
             staged: vector.clone(),
             vector,
             last_held: VersionVector::new(),
-            digest,
+            staged_floor: floor.clone(),
+            floor,
+            untrusted,
+            digest: documents.total(),
+            documents,
+            shifts: Vec::new(),
             log_head,
             stamp,
+            begun: now,
             links: BTreeMap::new(),
             sources: Sources::default(),
             hold: Hold::new(bounds.hold),
             suspects: BTreeMap::new(),
+            repair: None,
+            repairs: 0,
+            last_repair: None,
+            fetching: BTreeMap::new(),
             table: Table::default(),
+            remembered: known.into_iter().collect(),
             lag,
         }
     }
@@ -197,38 +130,62 @@ impl Core {
                     state.drained = now;
                     self.acknowledge(link, effects);
                     self.serve(link, effects);
+                    self.give(now, link, effects);
                 }
             }
+            Event::Pushed { link, pushes } => self.pushed(now, link, pushes, effects),
+            Event::Compared { link, wanted } => self.compared(now, link, wanted, effects),
+            Event::Absorbed { link, doc, last, lacks } => self.absorbed(now, link, doc, last, lacks, effects),
+            Event::Lacks { link, doc, heads } => self.fetch(link, vec![(doc, heads)], effects),
+            Event::Gathered { link, repairs, rest } => self.gathered(now, link, repairs, rest, effects),
             Event::LogRead { link, segments, next } => self.log_read(link, &segments, next, effects),
-            Event::Committed { segments, first, last, digest } => {
+            Event::Committed { segments, first, last } => {
                 self.vector = self.staged.clone();
-                self.digest = digest;
+                self.shifts.clear();
+                self.digest = self.documents.total();
                 self.log_head = last;
                 self.lag.note(now, &self.vector);
                 for link in self.links.keys().copied().collect::<Vec<_>>() {
                     self.acknowledge(link, effects);
                     self.forward(link, &segments, first, effects);
                 }
+                self.tell_floor(effects);
             }
             Event::CommitFailed { origin } => {
                 self.staged = self.vector.clone();
-                self.last_held = VersionVector::new();
-                self.me.origin = origin;
-                self.stamp = self.stamp.max(first_stamp(&origin));
-                self.sources.clear();
-                self.hold.clear();
-                self.suspects.clear();
-                for link in std::mem::take(&mut self.links).into_keys() {
-                    close(link, "this node's storage failed, it begins anew", effects);
+                self.staged_floor = self.floor.clone();
+                for shift in std::mem::take(&mut self.shifts) {
+                    self.documents.take_back(shift);
                 }
+                self.begin(now, origin, "this node's storage failed, it begins anew", effects);
+            }
+            Event::Renewed { origin } => {
+                self.begin(now, origin, "this node begins a new incarnation", effects);
             }
             Event::Tick => self.tick(now, effects),
         }
     }
 
-    /// Makes the entry for changes that enter the cluster here. It belongs into the commit under way, after
+    /// This node is another incarnation from now on: what was agreed with others before is void.
+    fn begin(&mut self, now: Millis, origin: Origin, reason: &str, effects: &mut Vec<Effect>) {
+        self.me.node = origin.node;
+        self.me.origin = origin;
+        self.last_held = VersionVector::new();
+        self.stamp = self.stamp.max(first_stamp(&origin));
+        self.begun = now;
+        self.sources.clear();
+        self.hold.clear();
+        self.suspects.clear();
+        self.repair = None;
+        self.fetching.clear();
+        for link in std::mem::take(&mut self.links).into_keys() {
+            close(link, reason, effects);
+        }
+    }
+
+    /// Makes the entry for changes that enter the cluster here, or for the dropping of a document. It belongs into the commit under way, after
     /// what was put there before. Only masters may.
-    pub fn stage_local(&mut self, doc: DocId, changes: Vec<Change>) -> Entry {
+    pub fn stage_local(&mut self, doc: DocId, changes: Vec<Change>, drops: Option<Heads>) -> Entry {
         debug_assert!(self.me.role.takes_writes(), "a replica never originates");
         let origin = self.me.origin;
         let counter = self.staged.get(&origin) + 1;
@@ -239,74 +196,7 @@ impl Core {
         if !self.last_held.covers(&held) {
             self.last_held = self.staged.clone();
         }
-        Entry { origin, counter, held, doc, changes }
-    }
-
-    /// What is on disk.
-    pub fn vector(&self) -> &VersionVector {
-        &self.vector
-    }
-
-    /// What is on disk, and what will be with the commit under way.
-    pub fn staged(&self) -> &VersionVector {
-        &self.staged
-    }
-
-    pub fn identity(&self) -> &Identity {
-        &self.me
-    }
-
-    pub fn digest(&self) -> [u8; 16] {
-        self.digest
-    }
-
-    /// The last LSN on disk.
-    pub fn log_head(&self) -> Lsn {
-        self.log_head
-    }
-
-    /// Bytes of entries that wait for their causes.
-    pub fn held_bytes(&self) -> usize {
-        self.hold.bytes()
-    }
-
-    /// The nodes that it is linked with now, and what is known to be on their disks.
-    pub fn linked(&self) -> impl Iterator<Item = (&Hello, &VersionVector)> {
-        self.links.values().filter_map(|link| Some((link.hello.as_ref()?, &link.vector)))
-    }
-
-    /// Its links whose other ends have said who they are.
-    pub fn links(&self, now: Millis) -> impl Iterator<Item = LinkState<'_>> {
-        self.links.iter().filter_map(move |(id, link)| {
-            Some(LinkState {
-                id: *id,
-                hello: link.hello.as_ref()?,
-                standing: self.lag.standing(now, &self.vector, &link.vector),
-                in_flight: link.in_flight,
-            })
-        })
-    }
-
-    /// All nodes that it knows of but itself, and how they stand to it.
-    pub fn known(&self, now: Millis) -> Vec<(KnownNode, Standing)> {
-        let mut known: BTreeMap<NodeId, KnownNode> =
-            self.table.rows().map(|row| (row.info.node, row.clone())).collect();
-        // Links know better what is there than a row that was said a while ago.
-        for link in self.links.values() {
-            let Some(hello) = &link.hello else { continue };
-            let row = known
-                .entry(hello.node)
-                .or_insert_with(|| KnownNode { info: first_row(hello), said: link.up });
-            row.said = row.said.max(link.heard);
-            row.info.vector.merge(&link.vector);
-        }
-        known.remove(&self.me.node);
-        known.into_values().map(|row| self.stand(now, row)).collect()
-    }
-
-    fn stand(&self, now: Millis, row: KnownNode) -> (KnownNode, Standing) {
-        let standing = self.lag.standing(now, &self.vector, &row.info.vector);
-        (row, standing)
+        Entry { origin, counter, held, doc, changes, drops }
     }
 
     fn link_up(&mut self, now: Millis, link: LinkId, dialled: bool, effects: &mut Vec<Effect>) {
@@ -322,7 +212,7 @@ impl Core {
             url: self.me.url.clone(),
             origin: self.me.origin,
             vector: self.vector.clone(),
-            floor: VersionVector::new(),
+            floor: self.floor.clone(),
         };
         self.send(link, Message::Hello(Box::new(hello)), effects);
     }
@@ -330,6 +220,7 @@ impl Core {
     fn link_down(&mut self, now: Millis, link: LinkId, effects: &mut Vec<Effect>) {
         if self.links.remove(&link).is_some() {
             self.sources.remove_link(link);
+            self.forget_repair(link);
             self.choose_sources(now, effects);
         }
     }
@@ -361,24 +252,33 @@ impl Core {
             }
             (Message::Heartbeat(heartbeat), true) => {
                 for info in heartbeat.nodes {
+                    self.compare(now, link, &info);
+                    let Some(state) = self.links.get_mut(&link) else { return };
                     // Not to be told what it has just told.
                     let told = state.told.entry(info.node).or_default();
                     *told = info.stamp.max(*told);
                     if info.node == self.me.node {
-                        self.stamp = self.stamp.max(info.stamp);
+                        self.hears_of_itself(now, &info, effects);
                     } else {
                         self.table.learn(now, info);
                     }
                 }
             }
+            (Message::Repair(repair), true) => self.repair(now, link, *repair, effects),
             // Entries come as an event of their own; unknown messages are those of later versions.
             (Message::Segments(_) | Message::Entries(_) | Message::Unknown(_), true) => {}
         }
     }
 
     fn hello(&mut self, now: Millis, link: LinkId, hello: Hello, effects: &mut Vec<Effect>) {
+        if self.meets_copy(now, link, &hello, effects) {
+            return;
+        }
         if let Err(reason) = self.judge_hello(&hello) {
             return self.drop_link(now, link, &reason, effects);
+        }
+        if self.is_outdated(&hello, effects) {
+            return;
         }
         if let Some(loser) = self.duplicate(now, link, &hello) {
             self.drop_link(now, loser, DUPLICATE, effects);
@@ -388,14 +288,19 @@ impl Core {
         }
         let Some(state) = self.links.get_mut(&link) else { return };
         state.vector = hello.vector.clone();
+        state.floor = hello.floor.clone();
         let (node, origin) = (hello.node, hello.origin);
         // Told in the first heartbeat by itself; until then others learn at least that it is there.
         let row = first_row(&hello);
         state.told.insert(node, row.stamp);
         state.hello = Some(hello);
         self.table.learn(now, row);
+        self.choose_repair(now, effects);
         // A standing wish for what it originates: its writes come without being asked for each time.
-        self.take_from(now, origin, link, effects);
+        let in_log = self.links.get(&link).is_some_and(|l| l.floor.get(&origin) <= self.staged.get(&origin));
+        if in_log && !self.waits_for_repair() {
+            self.take_from(now, origin, link, effects);
+        }
         self.choose_sources(now, effects);
         self.acknowledge(link, effects);
     }
@@ -408,7 +313,7 @@ impl Core {
             ));
         }
         if hello.node == self.me.node {
-            return Err("that is this node itself, or a copy of its data folder".into());
+            return Err("that is this node itself".into());
         }
         if hello.origin.node != hello.node {
             return Err("a hello with the origin of another node".into());
@@ -491,7 +396,7 @@ impl Core {
         if planted(Bug::SkipEntry) && counter % 16 == 15 {
             return;
         }
-        effects.push(Effect::Commit(received));
+        effects.push(Effect::Commit { link: Some(link), received });
     }
 
     /// Chooses a source for every origin of which a link has more.
@@ -506,6 +411,9 @@ impl Core {
         origins: impl Iterator<Item = Origin>,
         effects: &mut Vec<Effect>,
     ) {
+        if self.waits_for_repair() {
+            return;
+        }
         let mut wishes: BTreeMap<LinkId, Vec<(Origin, u64)>> = BTreeMap::new();
         for origin in origins {
             // Nobody can have more of this node's own than it has itself.
@@ -525,8 +433,7 @@ impl Core {
     /// The link from which `origin` is best taken among those that have more: its own, else the one that has most.
     fn best_ahead(&self, origin: &Origin, but: Option<LinkId>) -> Option<LinkId> {
         let have = self.staged.get(origin);
-        let ahead =
-            self.links.iter().filter(|(id, link)| Some(**id) != but && link.vector.get(origin) > have);
+        let ahead = self.links.iter().filter(|(id, link)| Some(**id) != but && link.can_serve(origin, have));
         ahead
             .max_by_key(|(_, link)| (link.node() == Some(origin.node), link.vector.get(origin)))
             .map(|(id, _)| *id)
@@ -549,6 +456,7 @@ impl Core {
         let Some(state) = self.links.get_mut(&link) else { return };
         let weight = match &message {
             Message::Segments(segments) => segments.iter().map(|segment| segment.size()).sum(),
+            Message::Repair(repair) => repair.size_hint(),
             // The others are small, and there are few of them.
             _ => 64,
         };

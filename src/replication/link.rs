@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::repair::{Assembly, Giving};
 use crate::base::{Lsn, Millis, NodeId, Origin, VersionVector};
 use crate::wire::{Hello, Segment};
 
@@ -13,6 +14,10 @@ pub(super) struct Link {
     pub hello: Option<Hello>,
     /// What is on the other end's disk.
     pub vector: VersionVector,
+    /// Below this its log cannot serve.
+    pub floor: VersionVector,
+    /// Since when it has said that it has the same vector, that one, and another digest.
+    pub differs: Option<(Millis, VersionVector)>,
     /// What this node has told the other end of its own disk.
     pub acknowledged: VersionVector,
     pub up: Millis,
@@ -33,6 +38,9 @@ pub(super) struct Link {
     pub seek_again: bool,
     /// Bytes handed to the socket and not yet written.
     pub in_flight: usize,
+    /// What it is given of documents, where the log does not serve it.
+    pub giving: Giving,
+    pub assembly: Assembly,
     window: usize,
 }
 
@@ -53,6 +61,8 @@ impl Link {
             dialled,
             hello: None,
             vector: VersionVector::new(),
+            floor: VersionVector::new(),
+            differs: None,
             acknowledged: VersionVector::new(),
             up: now,
             heard: now,
@@ -65,6 +75,8 @@ impl Link {
             reading: false,
             seek_again: false,
             in_flight: 0,
+            giving: Giving::default(),
+            assembly: Assembly::default(),
             window,
         }
     }
@@ -77,6 +89,11 @@ impl Link {
     /// the other end's own word of them does; but that is soon over.
     pub fn is_short(&self, vector: &VersionVector) -> bool {
         self.hello.as_ref().is_some_and(|hello| self.vector.get(&hello.origin) < vector.get(&hello.origin))
+    }
+
+    /// Has it more of an origin than `have`, and still in its log?
+    pub fn can_serve(&self, origin: &Origin, have: u64) -> bool {
+        self.vector.get(origin) > have && self.floor.get(origin) <= have
     }
 
     pub fn has_room(&self) -> bool {

@@ -6,9 +6,11 @@ mod core;
 mod hold;
 mod lag;
 mod link;
+mod repair;
 mod sources;
 mod table;
 
-pub use self::core::{Core, DUPLICATE, Effect, Event, Identity, LinkState, ReadFrom, Received};
+pub use self::core::{Core, DUPLICATE, Effect, Event, Identity, LinkState, ReadFrom, Received, Start};
 pub use lag::Standing;
+pub use repair::{Gather, Piece, RepairState};
 pub use table::KnownNode;

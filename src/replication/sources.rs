@@ -74,6 +74,11 @@ impl Sources {
         self.by_origin.retain(|_, source| source.link != link);
     }
 
+    /// Forgets where an origin was taken from.
+    pub fn remove(&mut self, origin: &Origin) {
+        self.by_origin.remove(origin);
+    }
+
     pub fn clear(&mut self) {
         self.by_origin.clear();
     }

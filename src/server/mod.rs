@@ -1,6 +1,7 @@
 //! A node as a whole: composed at its start, taken down in order at its end. Several fit into one process.
 
 mod access;
+mod repair;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+pub use self::repair::repair;
+
 use self::access::Keys;
+use crate::base::Bounds as NodeBounds;
 use crate::base::Role;
 use crate::base::limits::{MAX_NAME_BYTES, SHUTDOWN_MS};
 use crate::config::{ConfigError, Settings};
@@ -95,6 +99,12 @@ impl Server {
             url: url.clone(),
             has_peers: !settings.peers.is_empty() || !settings.upstreams.is_empty(),
             workers: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            bounds: NodeBounds {
+                log_keep: settings.log_keep.0,
+                log_most: settings.log_most.0,
+                ..NodeBounds::default()
+            },
+            keep_deleted: Duration::from_millis(settings.keep_deleted.0),
         };
         let (node, store) = open(settings.data_dir.clone(), config).await?;
 
@@ -105,7 +115,10 @@ impl Server {
         let requests = Arc::new(Requests::new());
         let router = router.merge(http::metrics(node.clone(), requests.clone()));
         let (access, token) = keys.into_access(&settings, url.as_deref(), addr);
-        let router = http::guard(router, Arc::new(access));
+        let access = Arc::new(access);
+        let (stop, tasks) = (stop_requests.clone(), links.clone());
+        let router = router.merge(http::live(node.clone(), access.clone(), requests.clone(), stop, tasks));
+        let router = http::guard(router, access);
         let serving = tokio::spawn({
             let (stop, ended) = (stop_requests.clone(), ended.clone().drop_guard());
             async move {

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     Commit, Fold, Incarnation, LogItem, MemoryStore, MetaKey, Record, Recovered, RocksStore, Store, TailItem,
+    Whole,
 };
 use crate::base::{Change, DocId, Hash, Heads, Lsn, Millis, NodeId, Origin, VersionVector};
 
@@ -83,6 +84,15 @@ claims! {
     lsns_that_no_commit_used_are_skipped
     seeking_finds_the_newest_mark_that_fits
     seeking_without_a_fitting_mark_starts_at_the_first_entry
+    trimming_takes_entries_and_marks_below_and_nothing_else
+    a_trimmed_log_goes_on_after_a_restart
+    a_dropped_document_is_gone_whole_and_its_neighbours_stay
+    a_document_may_be_dropped_and_come_back_in_one_commit
+    rows_of_known_nodes_are_replaced_and_removed
+    floor_and_distrust_are_kept_until_they_are_replaced
+    a_whole_document_is_of_one_moment
+    marks_are_told_in_order
+    the_bytes_of_the_log_grow_with_it_and_shrink_when_it_is_trimmed
     readers_see_whole_commits_while_others_are_written
 }
 
@@ -124,6 +134,8 @@ fn record(n: u64) -> Record {
         deletions: (0..n % 2).map(hash).collect(),
         changes: n,
         bytes: n * 1_000,
+        folded: n / 2,
+        tail_bytes: n * 500,
         last_lsn: Lsn(n),
         created: Millis(n + 1),
         modified: Millis(n + 2),
@@ -159,13 +171,21 @@ fn tail(items: impl IntoIterator<Item = TailItem>) -> Commit {
 /// A commit of everything that there is.
 fn everything() -> Commit {
     Commit {
+        trim: Some(Lsn(1)),
+        drops: vec![doc("d")],
         log: vec![entry(1, 10), entry(2, 0)],
         tail: vec![tail_item("a", 1, &[1, 2]), tail_item("b", 2, &[3])],
         records: vec![(doc("a"), record(1)), (doc("b"), record(6))],
         folds: vec![Fold { doc: doc("c"), snapshot: Bytes::from_static(b"saved"), folded: vec![] }],
         vector: Some((vector(2), [8; 16])),
         marks: vec![(Lsn(2), vector(2))],
+        floor: Some(vector(1)),
+        known: vec![
+            (NodeId([7; 8]), Bytes::from_static(b"seven")),
+            (NodeId([6; 8]), Bytes::from_static(b"six")),
+        ],
         meta: vec![
+            MetaKey::Untrusted(true),
             MetaKey::Node(NodeId([4; 8])),
             MetaKey::Cluster("cluster ü".into()),
             MetaKey::Incarnation(Incarnation { number: 5, random: u32::MAX }),
@@ -182,6 +202,7 @@ fn all(store: &dyn Store, ids: &[&str]) -> String {
             store.tail(&doc, Lsn(0)).unwrap(),
             store.tail(&doc, Lsn(20)).unwrap(),
             store.snapshot(&doc).unwrap(),
+            store.whole(&doc).unwrap(),
         )
     });
     let docs: Vec<_> = docs.collect();
@@ -189,7 +210,8 @@ fn all(store: &dyn Store, ids: &[&str]) -> String {
     let listed = store.list("", None, usize::MAX).unwrap();
     let log = store.log(Lsn(0), usize::MAX).unwrap();
     let seek = [0, 10, 20, u64::MAX].map(|n| store.seek(&|mark| vector(n).covers(mark)).unwrap());
-    format!("{recovered:?} {docs:?} {listed:?} {log:?} {seek:?}")
+    let marks = store.marks().unwrap();
+    format!("{recovered:?} {docs:?} {listed:?} {log:?} {seek:?} {marks:?}")
 }
 
 fn listed(store: &dyn Store, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
@@ -208,6 +230,9 @@ fn an_unused_store_recovers_to_nothing<S: Subject>() {
         assert_eq!(store.recover().unwrap(), Recovered::default());
         assert_eq!(store.record(&doc("a")).unwrap(), None);
         assert_eq!(store.snapshot(&doc("a")).unwrap(), None);
+        assert_eq!(store.whole(&doc("a")).unwrap(), None);
+        assert_eq!(store.log_bytes(Lsn(u64::MAX)).unwrap(), 0);
+        assert!(store.marks().unwrap().is_empty());
         assert!(store.tail(&doc("a"), Lsn(0)).unwrap().is_empty());
         assert!(store.list("", None, 10).unwrap().is_empty());
         assert!(store.log(Lsn(0), 10).unwrap().is_empty());
@@ -229,6 +254,13 @@ fn a_commit_gives_back_what_it_was_handed<S: Subject>() {
             incarnation: Some(Incarnation { number: 5, random: u32::MAX }),
             vector: vector(2),
             digest: [8; 16],
+            floor: vector(1),
+            known: vec![
+                (NodeId([6; 8]), Bytes::from_static(b"six")),
+                (NodeId([7; 8]), Bytes::from_static(b"seven"))
+            ],
+            untrusted: true,
+            first_lsn: Lsn(1),
             last_lsn: Lsn(2),
         }
     );
@@ -476,6 +508,200 @@ fn seeking_without_a_fitting_mark_starts_at_the_first_entry<S: Subject>() {
     assert_eq!(store.seek(&|_| true).unwrap(), Lsn(7));
 }
 
+fn trim(below: u64) -> Commit {
+    Commit { trim: Some(Lsn(below)), ..Commit::default() }
+}
+
+fn trimming_takes_entries_and_marks_below_and_nothing_else<S: Subject>() {
+    let subject = S::fresh();
+    let store = subject.store();
+    for lsn in 1..=20 {
+        let marks = if lsn % 5 == 0 { vec![(Lsn(lsn), vector(lsn))] } else { vec![] };
+        store.commit(&Commit { marks, ..log([entry(lsn, 10)]) }).unwrap();
+    }
+    store
+        .commit(&Commit { records: vec![(doc("a"), record(1))], ..tail([tail_item("a", 3, &[3])]) })
+        .unwrap();
+    store.commit(&trim(10)).unwrap();
+    for (from, expected) in [(0, 10..=20), (9, 10..=20), (10, 10..=20), (11, 11..=20)] {
+        let found = lsns(&store.log(Lsn(from), usize::MAX).unwrap());
+        assert_eq!(found, expected.collect::<Vec<_>>(), "from {from}");
+    }
+    let marks: Vec<_> = store.marks().unwrap().iter().map(|(lsn, _)| lsn.0).collect();
+    assert_eq!(marks, [10, 15, 20]);
+    assert_eq!(store.seek(&|_| false).unwrap(), Lsn(10));
+    assert_eq!(store.seek(&|mark| vector(12).covers(mark)).unwrap(), Lsn(11));
+    let found = store.recover().unwrap();
+    assert_eq!((found.first_lsn, found.last_lsn), (Lsn(10), Lsn(20)));
+    assert_eq!(store.tail(&doc("a"), Lsn(0)).unwrap(), [(Lsn(3), change(3))], "tails are not the log");
+    // What the same commit writes below stays, and trimming less than before does nothing.
+    let marks = vec![(Lsn(18), vector(18))];
+    store.commit(&Commit { trim: Some(Lsn(20)), marks, ..log([entry(19, 1), entry(21, 1)]) }).unwrap();
+    store.commit(&trim(3)).unwrap();
+    assert_eq!(lsns(&store.log(Lsn(0), usize::MAX).unwrap()), [19, 20, 21]);
+    assert_eq!(store.marks().unwrap(), [(Lsn(18), vector(18)), (Lsn(20), vector(20))]);
+}
+
+fn a_trimmed_log_goes_on_after_a_restart<S: Subject>() {
+    let mut subject = S::fresh();
+    for round in 0..4 {
+        let first = 1 + round * 10;
+        subject.store().commit(&log((first..first + 10).map(|lsn| entry(lsn, 10)))).unwrap();
+        subject.store().commit(&trim(first + 9)).unwrap();
+        subject = subject.reopen();
+        let found = subject.store().recover().unwrap();
+        assert_eq!((found.first_lsn, found.last_lsn), (Lsn(first + 9), Lsn(first + 9)));
+        assert_eq!(lsns(&subject.store().log(Lsn(0), usize::MAX).unwrap()), [first + 9]);
+    }
+}
+
+/// A record, a snapshot, and a tail of so many items.
+fn document(id: &str, items: u64) -> Commit {
+    Commit {
+        records: vec![(doc(id), record(1))],
+        folds: vec![Fold { doc: doc(id), snapshot: Bytes::from_static(b"saved"), folded: vec![] }],
+        tail: (1..=items).map(|lsn| tail_item(id, lsn, &[lsn])).collect(),
+        ..Commit::default()
+    }
+}
+
+fn a_dropped_document_is_gone_whole_and_its_neighbours_stay<S: Subject>() {
+    // Few items are deleted one by one, many as a range.
+    for items in [0, 1, 5, 1_000] {
+        let subject = S::fresh();
+        let store = subject.store();
+        TRICKY.iter().for_each(|id| store.commit(&document(id, 3)).unwrap());
+        for gone in ["a", "a\u{10ffff}", "never there"] {
+            store.commit(&document("a", items)).unwrap();
+            let others: Vec<_> = TRICKY.into_iter().filter(|id| *id != gone).collect();
+            let before: Vec<_> = others.iter().map(|id| store.whole(&doc(id)).unwrap()).collect();
+            store.commit(&Commit { drops: vec![doc(gone)], ..Commit::default() }).unwrap();
+            assert_eq!(store.whole(&doc(gone)).unwrap(), None);
+            assert_eq!(store.record(&doc(gone)).unwrap(), None);
+            assert_eq!(store.snapshot(&doc(gone)).unwrap(), None);
+            assert_eq!(store.tail(&doc(gone), Lsn(0)).unwrap(), []);
+            assert!(!listed(store, "", None, usize::MAX).contains(&gone.to_owned()));
+            let after: Vec<_> = others.iter().map(|id| store.whole(&doc(id)).unwrap()).collect();
+            assert_eq!(after, before, "{gone:?} with {items} items");
+        }
+    }
+}
+
+fn a_document_may_be_dropped_and_come_back_in_one_commit<S: Subject>() {
+    for items in [2, 1_000] {
+        let subject = S::fresh();
+        let store = subject.store();
+        store.commit(&document("a", items)).unwrap();
+        let back = Commit {
+            drops: vec![doc("a")],
+            records: vec![(doc("a"), record(2))],
+            tail: vec![tail_item("a", 2, &[77])],
+            ..Commit::default()
+        };
+        store.commit(&back).unwrap();
+        let subject = subject.reopen();
+        let whole = Whole { record: record(2), snapshot: None, tail: vec![(Lsn(2), change(77))] };
+        assert_eq!(subject.store().whole(&doc("a")).unwrap(), Some(whole));
+    }
+}
+
+fn rows_of_known_nodes_are_replaced_and_removed<S: Subject>() {
+    let row = |n: u8, bytes: &'static [u8]| (NodeId([n; 8]), Bytes::from_static(bytes));
+    let subject = S::fresh();
+    let known = vec![row(255, b"last"), row(1, b"one"), row(2, b"two")];
+    subject.store().commit(&Commit { known, ..Commit::default() }).unwrap();
+    let known = vec![row(2, b""), row(1, b"other"), row(9, b"")];
+    subject.store().commit(&Commit { known, ..Commit::default() }).unwrap();
+    let expected = [row(1, b"other"), row(255, b"last")];
+    assert_eq!(subject.store().recover().unwrap().known, expected);
+    assert_eq!(subject.reopen().store().recover().unwrap().known, expected);
+}
+
+fn floor_and_distrust_are_kept_until_they_are_replaced<S: Subject>() {
+    let mut subject = S::fresh();
+    for (floor, untrusted) in [(1, true), (2, false), (3, true)] {
+        let meta = vec![MetaKey::Untrusted(untrusted)];
+        subject.store().commit(&Commit { floor: Some(vector(floor)), meta, ..Commit::default() }).unwrap();
+        subject.store().commit(&records(&["a"])).unwrap();
+        subject = subject.reopen();
+        let found = subject.store().recover().unwrap();
+        assert_eq!((found.floor, found.untrusted), (vector(floor), untrusted));
+    }
+}
+
+fn a_whole_document_is_of_one_moment<S: Subject>() {
+    const COMMITS: u64 = 300;
+    let subject = S::fresh();
+    let store = subject.store();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut looks = 0_u64;
+            while !done.load(Ordering::Acquire) || looks == 0 {
+                if let Some(Whole { record, snapshot, tail }) = store.whole(&doc("a")).unwrap() {
+                    // As written below: what is not in the tail is in the snapshot, a byte each.
+                    let folded = snapshot.map_or(0, |bytes| bytes.len() as u64);
+                    assert_eq!(tail.len() as u64 + folded, record.last_lsn.0);
+                    assert!(tail.first().is_none_or(|(lsn, _)| lsn.0 == folded + 1));
+                }
+                looks += 1;
+            }
+        });
+        let mut folded = 0;
+        for n in 1..=COMMITS {
+            let mut commit =
+                Commit { records: vec![(doc("a"), record(n))], ..tail([tail_item("a", n, &[n])]) };
+            if n % 50 == 0 {
+                commit.drops.push(doc("a"));
+                commit.tail = (1..=n).map(|lsn| tail_item("a", lsn, &[lsn])).collect();
+                folded = 0;
+            } else if n % 10 == 0 {
+                let snapshot = vec![0; n as usize - 1].into();
+                let leaving = (folded + 1..n).map(Lsn).collect();
+                commit.folds.push(Fold { doc: doc("a"), snapshot, folded: leaving });
+                folded = n - 1;
+            }
+            store.commit(&commit).unwrap();
+        }
+        done.store(true, Ordering::Release);
+        reader.join().unwrap();
+    });
+    assert!(store.whole(&doc("a")).unwrap().is_some());
+}
+
+fn marks_are_told_in_order<S: Subject>() {
+    let subject = S::fresh();
+    for lsn in [256, 1, 255, 70_000] {
+        let marks = vec![(Lsn(lsn), vector(lsn))];
+        subject.store().commit(&Commit { marks, ..Commit::default() }).unwrap();
+    }
+    let expected = [1, 255, 256, 70_000].map(|lsn| (Lsn(lsn), vector(lsn)));
+    assert_eq!(subject.store().marks().unwrap(), expected);
+}
+
+fn the_bytes_of_the_log_grow_with_it_and_shrink_when_it_is_trimmed<S: Subject>() {
+    let subject = S::fresh();
+    let store = subject.store();
+    // Incompressible, so that it takes about as much on disk.
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut entry = |lsn| LogItem { lsn: Lsn(lsn), bytes: (0..10_000).map(|_| rng.u8(..)).collect() };
+    for lsn in 1..=200 {
+        store.commit(&log([entry(lsn)])).unwrap();
+    }
+    let near = |below: u64, expected: u64| {
+        let bytes = store.log_bytes(Lsn(below)).unwrap();
+        assert!(bytes.abs_diff(expected) <= 200_000, "{bytes} below {below}, not about {expected}");
+    };
+    near(0, 0);
+    near(101, 1_000_000);
+    near(201, 2_000_000);
+    near(u64::MAX, 2_000_000);
+    store.commit(&trim(101)).unwrap();
+    near(101, 0);
+    near(151, 500_000);
+    near(u64::MAX, 1_000_000);
+}
+
 fn readers_see_whole_commits_while_others_are_written<S: Subject>() {
     const COMMITS: u64 = 200;
     let subject = S::fresh();
@@ -558,6 +784,18 @@ fn random_commit(rng: &mut fastrand::Rng, lsn: &mut u64) -> Commit {
         let folded = (0..rng.usize(..10)).map(|_| Lsn(rng.u64(..=*lsn))).collect();
         let snapshot = vec![rng.u8(..); rng.usize(..50)].into();
         commit.folds.push(Fold { doc: doc(rng.choice(TRICKY).unwrap()), snapshot, folded });
+    }
+    if rng.u8(..8) == 0 {
+        commit.drops.push(doc(rng.choice(TRICKY).unwrap()));
+    }
+    if rng.u8(..10) == 0 {
+        commit.trim = Some(Lsn(rng.u64(..=*lsn)));
+    }
+    if rng.u8(..8) == 0 {
+        commit.floor = Some(vector(*lsn));
+        let row = vec![rng.u8(..); rng.usize(..3)];
+        commit.known.push((NodeId([rng.u8(..4); 8]), row.into()));
+        commit.meta.push(MetaKey::Untrusted(rng.bool()));
     }
     if rng.bool() {
         commit.vector = Some((vector(*lsn), [rng.u8(..); 16]));

@@ -27,11 +27,12 @@ fn fill(out: &mut Vec<u8>, write: impl FnOnce(&mut Out<'_>) -> Encoded) {
 
 pub(super) fn record(out: &mut Vec<u8>, record: &Record) {
     fill(out, |e| {
-        e.array(8)?;
+        e.array(10)?;
         hashes(e, &record.heads)?;
         hashes(e, &record.deletions)?;
         e.u64(record.changes)?.u64(record.bytes)?.u64(record.last_lsn.0)?;
         e.u64(record.created.0)?.u64(record.modified.0)?.encode(record.fenced.as_deref())?;
+        e.u64(record.folded)?.u64(record.tail_bytes)?;
         Ok(())
     });
 }
@@ -39,7 +40,7 @@ pub(super) fn record(out: &mut Vec<u8>, record: &Record) {
 pub(super) fn read_record(bytes: &[u8]) -> Result<Record, Error> {
     whole(bytes, |d| {
         let fields = array(d, 8)?;
-        let record = Record {
+        let mut record = Record {
             heads: read_hashes(d)?,
             deletions: read_hashes(d)?,
             changes: d.u64()?,
@@ -48,8 +49,13 @@ pub(super) fn read_record(bytes: &[u8]) -> Result<Record, Error> {
             created: Millis(d.u64()?),
             modified: Millis(d.u64()?),
             fenced: d.decode()?,
+            folded: 0,
+            tail_bytes: 0,
         };
-        skip(d, fields - 8)?;
+        // The first version did not fold.
+        record.folded = if fields > 8 { d.u64()? } else { 0 };
+        record.tail_bytes = if fields > 9 { d.u64()? } else { record.bytes };
+        skip(d, fields.saturating_sub(10))?;
         Ok(record)
     })
 }
@@ -138,6 +144,14 @@ pub(super) fn read_incarnation(bytes: &[u8]) -> Result<Incarnation, Error> {
     })
 }
 
+pub(super) fn flag(out: &mut Vec<u8>, flag: bool) {
+    fill(out, |e| e.bool(flag).map(drop));
+}
+
+pub(super) fn read_flag(bytes: &[u8]) -> Result<bool, Error> {
+    whole(bytes, |d| d.bool())
+}
+
 /// The one value whose form no later version may change.
 pub(super) fn format(out: &mut Vec<u8>, format: u32) {
     fill(out, |e| e.u32(format).map(drop));
@@ -179,6 +193,9 @@ fn read_hashes(d: &mut Decoder<'_>) -> Result<Heads, Error> {
 
 fn origins(e: &mut Out<'_>, vector: &VersionVector) -> Encoded {
     e.map(vector.len() as u64)?;
+    for (node, number) in vector.closed() {
+        e.bytes(&node.0)?.u64(number.into())?;
+    }
     for (origin, counter) in vector.iter() {
         e.bytes(&origin.to_bytes())?.u64(counter)?;
     }
@@ -187,7 +204,19 @@ fn origins(e: &mut Out<'_>, vector: &VersionVector) -> Encoded {
 
 fn read_origins(d: &mut Decoder<'_>) -> Result<VersionVector, Error> {
     let count = d.map()?.ok_or_else(|| Error::message("a map without a length"))?;
-    (0..count).map(|_| Ok((Origin::from_bytes(fixed(d)?), d.u64()?))).collect()
+    let mut vector = VersionVector::new();
+    for _ in 0..count {
+        let (key, value) = (d.bytes()?, d.u64()?);
+        // Closed incarnations of a node, or an origin's counter.
+        if let Ok(node) = key.try_into() {
+            vector.close(NodeId(node), u32::try_from(value).map_err(Error::message)?);
+        } else if let Ok(origin) = key.try_into() {
+            vector.raise(Origin::from_bytes(origin), value);
+        } else {
+            return Err(Error::message("neither an origin nor a node"));
+        }
+    }
+    Ok(vector)
 }
 
 /// A definite array of at least `least` elements.
@@ -217,6 +246,8 @@ mod tests {
             deletions: Heads::from_slice(&[Hash([2; 32])]),
             changes: 3,
             bytes: 1 << 40,
+            folded: 2,
+            tail_bytes: 1 << 39,
             last_lsn: Lsn(5),
             created: Millis(6),
             modified: Millis(7),
@@ -272,7 +303,18 @@ mod tests {
         add(&|out| text(out, "cluster"));
         add(&|out| incarnation(out, Incarnation { number: 6, random: 7 }));
         add(&|out| format(out, 1));
-        assert_eq!(&blake3::hash(&all).to_hex()[..16], "9cff230322f8b431");
+        add(&|out| flag(out, true));
+        assert_eq!(&blake3::hash(&all).to_hex()[..16], "ff7e38cf453ce693");
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_is_all_tail() {
+        let mut bytes = encoded(record, &a_record()).to_vec();
+        // 2, and 2^39 in nine bytes.
+        bytes.truncate(bytes.len() - 10);
+        bytes[0] -= 2;
+        let first = Record { folded: 0, tail_bytes: a_record().bytes, ..a_record() };
+        assert_eq!(read_record(&bytes).unwrap(), first);
     }
 
     #[test]

@@ -41,6 +41,9 @@ const WAL_BYTES: u64 = 128 << 20;
 /// SST files held open. Well below the usual limit of 1,024 file descriptors, which sockets need too.
 const OPEN_FILES: i32 = 384;
 
+/// A file in which half of so many keys in a row are deletions is compacted soon.
+const DELETION_WINDOW: usize = 4_096;
+
 /// How a family is read decides its blocks and filters.
 enum Reads {
     /// By runs of keys: larger blocks compress better, and filters would never be asked.
@@ -102,5 +105,7 @@ fn family_options(cache: &Cache, write_buffer: usize, reads: Reads) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(write_buffer);
     options.set_max_write_buffer_number(2);
+    // Where much was deleted (documents dropped, tails folded) its space comes back although nothing is written.
+    options.add_compact_on_deletion_collector_factory(DELETION_WINDOW, DELETION_WINDOW / 2, 0.0);
     options
 }

@@ -35,6 +35,12 @@ pub(super) fn read_tail_position(key: &[u8]) -> Option<Lsn> {
     key.last_chunk::<8>().and_then(|bytes| read_position(bytes))
 }
 
+/// The id of the document that a tail's key is of.
+pub(super) fn read_tail_document(key: &[u8]) -> Option<&[u8]> {
+    let (id, _) = key.split_last_chunk::<8>()?;
+    id.strip_suffix(&[SEPARATOR])
+}
+
 /// Above every key that begins with `prefix`; None where nothing is.
 pub(super) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
@@ -74,6 +80,7 @@ mod tests {
                     let key = tail_key(other, lsn);
                     assert_eq!(keys[0] <= key && key < end, doc == other, "{other:?} among {doc:?}");
                     assert_eq!(read_tail_position(&key), Some(Lsn(lsn)));
+                    assert_eq!(read_tail_document(&key), Some(other.as_bytes()));
                 }
             }
         }

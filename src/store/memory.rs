@@ -11,8 +11,8 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::Store;
-use super::record::{Commit, MetaKey, Record, Recovered, StoreError};
-use crate::base::{Change, DocId, Lsn, VersionVector};
+use super::record::{Commit, MetaKey, Record, Recovered, StoreError, Whole};
+use crate::base::{Change, DocId, Lsn, NodeId, VersionVector};
 
 /// A handle on a modelled disk; clones share it.
 #[derive(Clone, Default)]
@@ -43,7 +43,7 @@ struct Disk {
     /// Refuses every commit until the next start, which finds what is in `kept`.
     broken: bool,
     kept: Option<Commit>,
-    /// Bytes of entries and changes that fit; any number where None.
+    /// Bytes of entries, changes and snapshots that fit; any number where None.
     room: Option<usize>,
     /// Another handle has taken the disk over.
     closed: bool,
@@ -56,10 +56,9 @@ struct Tables {
     tails: FxHashMap<DocId, BTreeMap<Lsn, Vec<Change>>>,
     snapshots: FxHashMap<DocId, Bytes>,
     records: BTreeMap<DocId, Record>,
-    /// All but the last LSN, which the log tells.
+    known: BTreeMap<NodeId, Bytes>,
+    /// All but the known nodes, and the LSNs, which the log tells.
     facts: Recovered,
-    /// Bytes of entries and changes ever written.
-    bytes: usize,
 }
 
 impl MemoryStore {
@@ -150,10 +149,11 @@ impl MemoryStore {
         self.disk().break_next = Some(outcome);
     }
 
-    /// The disk has room for `max_bytes` of entries and changes, those already written included. Commits
-    /// past it find it full and write nothing; later ones that fit succeed.
+    /// The disk has room for `max_bytes` of entries, changes and snapshots, those that are there included.
+    /// Commits past it find it full and write nothing; later ones that fit succeed. What a commit takes away
+    /// makes room for those after it.
     pub fn fill(&self, max_bytes: usize) {
-        self.disk().room = Some(max_bytes);
+        self.disk().room = (max_bytes < usize::MAX).then_some(max_bytes);
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -186,8 +186,8 @@ impl Disk {
         if self.fail_when.as_mut().is_some_and(|judge| judge(commit)) {
             return Err(failed("commit", "failed on demand"));
         }
-        let used = self.seen.as_ref().unwrap_or(&self.durable).bytes;
-        if self.room.is_some_and(|room| used.saturating_add(size(commit)) > room) {
+        let used = || self.seen.as_ref().unwrap_or(&self.durable).bytes();
+        if self.room.is_some_and(|room| used().saturating_add(size(commit)) > room) {
             return Err(StoreError::Full { operation: "commit" });
         }
         Ok(())
@@ -208,7 +208,15 @@ impl Disk {
 
 impl Tables {
     fn apply(&mut self, commit: &Commit) {
-        self.bytes += size(commit);
+        if let Some(first) = commit.trim {
+            self.log = self.log.split_off(&first);
+            self.marks = self.marks.split_off(&first);
+        }
+        for doc in &commit.drops {
+            self.records.remove(doc);
+            self.snapshots.remove(doc);
+            self.tails.remove(doc);
+        }
         self.log.extend(commit.log.iter().map(|item| (item.lsn, item.bytes.clone())));
         for fold in &commit.folds {
             self.snapshots.insert(fold.doc.clone(), fold.snapshot.clone());
@@ -225,21 +233,47 @@ impl Tables {
             self.facts.vector.clone_from(vector);
             self.facts.digest = *digest;
         }
+        if let Some(floor) = &commit.floor {
+            self.facts.floor.clone_from(floor);
+        }
+        self.known.extend(commit.known.iter().cloned());
+        self.known.retain(|_, row| !row.is_empty());
         for fact in &commit.meta {
             match fact {
                 MetaKey::Node(node) => self.facts.node = Some(*node),
                 MetaKey::Cluster(cluster) => self.facts.cluster = Some(cluster.clone()),
                 MetaKey::Incarnation(incarnation) => self.facts.incarnation = Some(*incarnation),
+                MetaKey::Untrusted(untrusted) => self.facts.untrusted = *untrusted,
             }
         }
+    }
+
+    fn tail(&self, doc: &DocId, after: Lsn) -> Vec<(Lsn, Change)> {
+        let items = self.tails.get(doc).into_iter();
+        let items = items.flat_map(|tail| tail.range((Bound::Excluded(after), Bound::Unbounded)));
+        items.flat_map(|(lsn, changes)| changes.iter().map(|change| (*lsn, change.clone()))).collect()
+    }
+
+    /// Of entries, changes and snapshots.
+    fn bytes(&self) -> usize {
+        let log: usize = self.log.values().map(Bytes::len).sum();
+        let tails = self.tails.values().flat_map(BTreeMap::values).flatten();
+        let tails: usize = tails.map(|change| change.bytes.len()).sum();
+        log + tails + self.snapshots.values().map(Bytes::len).sum::<usize>()
     }
 }
 
 impl Store for MemoryStore {
     fn recover(&self) -> Result<Recovered, StoreError> {
-        self.read(|tables| Recovered {
-            last_lsn: tables.log.last_key_value().map_or(Lsn(0), |(lsn, _)| *lsn),
-            ..tables.facts.clone()
+        self.read(|tables| {
+            let last = |lsn: Option<&Lsn>| lsn.copied().unwrap_or_default();
+            let last_lsn = last(tables.log.keys().next_back()).max(last(tables.marks.keys().next_back()));
+            Recovered {
+                known: tables.known.iter().map(|(node, row)| (*node, row.clone())).collect(),
+                first_lsn: tables.log.first_key_value().map_or(last_lsn.next(), |(lsn, _)| *lsn),
+                last_lsn,
+                ..tables.facts.clone()
+            }
         })
     }
 
@@ -277,15 +311,19 @@ impl Store for MemoryStore {
     }
 
     fn tail(&self, doc: &DocId, after: Lsn) -> Result<Vec<(Lsn, Change)>, StoreError> {
-        self.read(|tables| {
-            let items = tables.tails.get(doc).into_iter();
-            let items = items.flat_map(|tail| tail.range((Bound::Excluded(after), Bound::Unbounded)));
-            items.flat_map(|(lsn, changes)| changes.iter().map(|change| (*lsn, change.clone()))).collect()
-        })
+        self.read(|tables| tables.tail(doc, after))
     }
 
     fn snapshot(&self, doc: &DocId) -> Result<Option<Bytes>, StoreError> {
         self.read(|tables| tables.snapshots.get(doc).cloned())
+    }
+
+    fn whole(&self, doc: &DocId) -> Result<Option<Whole>, StoreError> {
+        self.read(|tables| {
+            let record = tables.records.get(doc)?.clone();
+            let snapshot = tables.snapshots.get(doc).cloned();
+            Some(Whole { record, snapshot, tail: tables.tail(doc, Lsn(0)) })
+        })
     }
 
     fn log(&self, from: Lsn, max_bytes: usize) -> Result<Vec<(Lsn, Bytes)>, StoreError> {
@@ -310,13 +348,22 @@ impl Store for MemoryStore {
             mark.map_or(first, |(lsn, _)| Lsn(lsn.0.saturating_add(1)).max(first))
         })
     }
+
+    fn marks(&self) -> Result<Vec<(Lsn, VersionVector)>, StoreError> {
+        self.read(|tables| tables.marks.iter().map(|(lsn, vector)| (*lsn, vector.clone())).collect())
+    }
+
+    fn log_bytes(&self, below: Lsn) -> Result<u64, StoreError> {
+        self.read(|tables| tables.log.range(..below).map(|(_, entry)| entry.len() as u64).sum())
+    }
 }
 
-/// Bytes of entries and changes.
+/// Bytes that it adds of entries, changes and snapshots.
 fn size(commit: &Commit) -> usize {
     let log: usize = commit.log.iter().map(|item| item.bytes.len()).sum();
     let changes = commit.tail.iter().flat_map(|item| &item.changes);
-    log + changes.map(|change| change.bytes.len()).sum::<usize>()
+    let snapshots: usize = commit.folds.iter().map(|fold| fold.snapshot.len()).sum();
+    log + changes.map(|change| change.bytes.len()).sum::<usize>() + snapshots
 }
 
 fn failed(operation: &'static str, reason: &str) -> StoreError {
@@ -422,5 +469,9 @@ mod tests {
         assert_eq!(last(&store), 2);
         store.fill(30);
         store.commit(&entry(3)).unwrap();
+        store.fill(35);
+        assert!(store.commit(&entry(4)).is_err());
+        store.commit(&Commit { trim: Some(Lsn(2)), ..Commit::default() }).unwrap();
+        store.commit(&entry(4)).unwrap();
     }
 }

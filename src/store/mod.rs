@@ -7,12 +7,13 @@
 //! - the **log**: one encoded entry per LSN, in the order in which this node committed. Links and readers
 //!   that are behind read it;
 //! - **marks**: at some LSNs the version vector after that entry, so that a reader of the log can start
-//!   near what it lacks instead of at the beginning;
+//!   near what it lacks instead of at the beginning. The **floor** is the vector below which the log cannot
+//!   serve at all;
 //! - per document a **record** (enough to list, compare and accept changes), a **snapshot** (what has been
 //!   folded) and a **tail** (changes, by the LSN of the entry that brought them, that are not folded yet).
 //!   Snapshot and tail together are the document;
 //! - the **vector** and digest: what this node has;
-//! - single **facts**: who this node is, which incarnation it last began.
+//! - single **facts**: who this node is, which incarnation it last began, what it knows of others.
 //!
 //! The store understands none of it. It does not compute heads, does not compare vectors, does not check
 //! that an LSN is new or that a record agrees with its tail: the committer, the only writer, answers for
@@ -24,11 +25,12 @@
 //! acknowledge or send whatever hangs on it at once. A commit is atomic: readers and restarts see all of
 //! it or nothing. Commits are ordered: who sees one sees all before it. Readers see a commit only when it
 //! is durable, so nothing that was ever read is lost in a crash. Within a commit a later item replaces an
-//! earlier one of the same key; folds take effect before tails are written.
+//! earlier one of the same key; trimming and drops take effect first, and folds before tails are written.
 //!
 //! There is one writer. Commits from several threads are safe, and ordered in some way, but each pays for
 //! its own fsync: gathering is the committer's task. Reads may come from any number of threads, never wait
-//! for a commit, and each single read shows one moment; two reads may show two.
+//! for a commit, and each single read shows one moment; two reads may show two. So whoever loads a document
+//! asks for the [`Whole`] of it: between reads of snapshot and tail it may be folded or dropped.
 //!
 //! # Crash
 //!
@@ -50,9 +52,11 @@
 //!
 //! # Garbage
 //!
-//! A commit that folds names the changes that leave the tail. The log and the marks only grow: who trims
-//! them must keep the last entry, since the next start learns its last LSN from it. LSNs that no commit
-//! used are skipped by readers of the log.
+//! A commit that folds names the changes that leave the tail, and brings the record that says so. One that
+//! trims the log must keep the last entry or a mark above it, since the next start learns its last LSN from them; readers from
+//! below find the first that is left, and are not told what they missed: the floor, which the same commit
+//! raises, tells who must not ask. What has left takes no room for long: a store gives it back by itself, the
+//! files of a trimmed log at once. LSNs that no commit used are skipped by readers of the log.
 
 #[cfg(test)]
 mod conformance;
@@ -66,9 +70,9 @@ mod rocks;
 pub use memory::{MemoryStore, Outcome};
 pub use record::{
     Commit, FamilyFigures, Fold, Incarnation, LogItem, MetaKey, Record, Recovered, StoreError, StoreFigures,
-    TailItem,
+    TailItem, Whole,
 };
-pub use rocks::{FORMAT, RocksStore};
+pub use rocks::{FORMAT, Found, RocksStore};
 
 use bytes::Bytes;
 
@@ -85,7 +89,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Full`] or [`StoreError::Failed`]: the outcome is unknown until the next start.
     fn commit(&self, commit: &Commit) -> Result<(), StoreError>;
 
-    /// None where no commit ever named the document.
+    /// None where no commit ever named the document, or it was dropped since.
     fn record(&self, doc: &DocId) -> Result<Option<Record>, StoreError>;
 
     /// At most `limit` records whose id begins with `prefix` and is above `after`, in ascending order of
@@ -104,13 +108,28 @@ pub trait Store: Send + Sync + 'static {
     /// The document's folded part, as Automerge's save; None where nothing was folded.
     fn snapshot(&self, doc: &DocId) -> Result<Option<Bytes>, StoreError>;
 
+    /// The record with all changes of the document, as of one moment; None where there is no record.
+    fn whole(&self, doc: &DocId) -> Result<Option<Whole>, StoreError>;
+
     /// Encoded entries from `from` on in order of LSN, skipping none that are there: at least one where
     /// there is any, then as many as fit into `max_bytes` altogether.
     fn log(&self, from: Lsn, max_bytes: usize) -> Result<Vec<(Lsn, Bytes)>, StoreError>;
 
     /// The LSN after the last mark of which `fits` says yes, or the first LSN of the log (1 where it is
-    /// empty). Reading from there misses nothing that the vector asked about lacks.
+    /// empty). Reading from there misses nothing that the vector asked about lacks, if it covers the floor.
     fn seek(&self, fits: &dyn Fn(&VersionVector) -> bool) -> Result<Lsn, StoreError>;
+
+    /// All marks that are left, in order of LSN.
+    fn marks(&self) -> Result<Vec<(Lsn, VersionVector)>, StoreError>;
+
+    /// About how many bytes the log takes below that LSN. Reads no data.
+    fn log_bytes(&self, below: Lsn) -> Result<u64, StoreError>;
+
+    /// Gives back what room it can of what has left, where that is much. Takes as long as it takes to write anew what
+    /// stays; reads and commits go on. To be called when there is nothing else to do.
+    fn tidy(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// How it stands, where it has anything to tell. Reads no data.
     fn figures(&self) -> Option<StoreFigures> {

@@ -15,6 +15,10 @@ pub struct Record {
     pub changes: u64,
     /// Bytes of changes stored.
     pub bytes: u64,
+    /// Of these, changes that are in the snapshot.
+    pub folded: u64,
+    /// Bytes of those that are in the tail.
+    pub tail_bytes: u64,
     /// LSN of the last entry that brought something new.
     pub last_lsn: Lsn,
     /// Unix time when this node first had it, and of its last entry here.
@@ -31,6 +35,14 @@ impl Record {
     }
 }
 
+/// All that is stored of a document, as of one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Whole {
+    pub record: Record,
+    pub snapshot: Option<Bytes>,
+    pub tail: Vec<(Lsn, Change)>,
+}
+
 /// One incarnation of this node, as stored before its first use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Incarnation {
@@ -39,7 +51,7 @@ pub struct Incarnation {
 }
 
 /// What a start finds.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
     /// None in a folder that was never used.
     pub node: Option<NodeId>,
@@ -49,13 +61,44 @@ pub struct Recovered {
     pub vector: VersionVector,
     /// Accumulated hash over (document, heads), kept with every commit.
     pub digest: [u8; 16],
-    /// The last LSN used; 0 where none was.
+    /// The vector below which the log cannot serve.
+    pub floor: VersionVector,
+    /// What was kept of known nodes, in order of id.
+    pub known: Vec<(NodeId, Bytes)>,
+    /// The vector says more than what is there; everything has to be compared.
+    pub untrusted: bool,
+    /// The first LSN that the log still has; the one after `last_lsn` where it is empty.
+    pub first_lsn: Lsn,
+    /// The last LSN used, by the log's last entry or the last mark; 0 where none was.
     pub last_lsn: Lsn,
 }
 
-/// One atomic batch. Empty fields write nothing.
+impl Default for Recovered {
+    /// A folder that was never used.
+    fn default() -> Self {
+        Self {
+            node: None,
+            cluster: None,
+            incarnation: None,
+            vector: VersionVector::new(),
+            digest: [0; 16],
+            floor: VersionVector::new(),
+            known: Vec::new(),
+            untrusted: false,
+            first_lsn: Lsn(1),
+            last_lsn: Lsn(0),
+        }
+    }
+}
+
+/// One atomic batch. Empty fields write nothing. What leaves does so first: a commit may drop a document and
+/// bring it anew.
 #[derive(Clone, Default, Debug)]
 pub struct Commit {
+    /// Entries and marks below this LSN leave. To be a mark's, not just any: each costs about what 1,000 entries do.
+    pub trim: Option<Lsn>,
+    /// Of these documents record, snapshot and tail leave.
+    pub drops: Vec<DocId>,
     pub log: Vec<LogItem>,
     pub tail: Vec<TailItem>,
     pub records: Vec<(DocId, Record)>,
@@ -64,6 +107,10 @@ pub struct Commit {
     pub vector: Option<(VersionVector, [u8; 16])>,
     /// The vector after the entry with that LSN, every `MARK_EVERY` LSNs.
     pub marks: Vec<(Lsn, VersionVector)>,
+    /// The whole floor after this commit.
+    pub floor: Option<VersionVector>,
+    /// What is to be kept of known nodes, in place of what was; empty to keep nothing.
+    pub known: Vec<(NodeId, Bytes)>,
     pub meta: Vec<MetaKey>,
 }
 
@@ -126,6 +173,7 @@ pub enum MetaKey {
     Node(NodeId),
     Cluster(String),
     Incarnation(Incarnation),
+    Untrusted(bool),
 }
 
 /// Few kinds, since callers do few things: tell the disk is full, tell it is broken, refuse a folder.

@@ -1,17 +1,25 @@
 //! The store of a real node: RocksDB, one folder, one process.
 
-use std::fs::{self, File};
-use std::io;
+mod folder;
+mod sound;
+
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rocksdb::properties::{self, PropName};
-use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    ColumnFamily, CompactOptions, DB, DBRawIterator, ErrorKind, FlushOptions, Range, ReadOptions, WriteBatch,
+    WriteOptions,
+};
 
 use super::families::{DOCUMENT, FAMILIES, LOG, MARK, META, SNAPSHOT, TAIL, database_options, descriptors};
-use super::record::{Commit, FamilyFigures, MetaKey, Record, Recovered, StoreError, StoreFigures};
+use super::record::{Commit, FamilyFigures, MetaKey, Record, Recovered, StoreError, StoreFigures, Whole};
 use super::{Store, encoding, keys};
-use crate::base::{Change, DocId, Lsn, VersionVector};
+use crate::base::{Change, DocId, Lsn, NodeId, VersionVector};
+pub use sound::Found;
+
+use folder::{make_folder, open_error, peek_format, refuse_newer};
 
 /// The format of the folder that this version writes, and the highest that it reads.
 pub const FORMAT: u32 = 1;
@@ -22,12 +30,25 @@ const NODE_KEY: &str = "node";
 const CLUSTER_KEY: &str = "cluster";
 const INCARNATION_KEY: &str = "incarnation";
 const VECTOR_KEY: &str = "vector";
+const FLOOR_KEY: &str = "floor";
+const UNTRUSTED_KEY: &str = "untrusted";
+/// And a node's id, in 16 hex digits.
+const KNOWN_KEYS: &str = "known/";
+
+/// Items of a dropped document's tail from which one deletion of the range is better than one of each. A
+/// range costs every later read of the family a little, until it is compacted.
+const RANGE_FROM: usize = 256;
+
+/// Bytes of write-ahead logs from which they are worth writing anew as tables.
+const TIDY_FROM_BYTES: u64 = 4 << 20;
 
 /// A store in a folder. Dropping it closes the folder in order; nothing needs to be flushed for that.
 pub struct RocksStore {
     db: DB,
     path: PathBuf,
     synced: WriteOptions,
+    /// The log has nothing below this LSN.
+    trimmed: AtomicU64,
 }
 
 impl RocksStore {
@@ -46,7 +67,7 @@ impl RocksStore {
             .map_err(|e| open_error(&path, &e))?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        let store = Self { db, path, synced };
+        let store = Self { db, path, synced, trimmed: AtomicU64::new(0) };
         store.settle_format()?;
         Ok(store)
     }
@@ -76,6 +97,16 @@ impl RocksStore {
         // One buffer each for all keys and values: RocksDB copies them into the batch.
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let log = self.family(LOG)?;
+        if let Some(first) = commit.trim {
+            // From the very beginning, so that it also covers what an earlier one has hidden: that one may be
+            // in a file that leaves before what it hides does.
+            for family in [log, self.family(MARK)?] {
+                batch.delete_range_cf(family, keys::position(Lsn(0)), keys::position(first));
+            }
+        }
+        for doc in &commit.drops {
+            self.drop_document(&mut batch, doc)?;
+        }
         for item in &commit.log {
             batch.put_cf(log, keys::position(item.lsn), &item.bytes);
         }
@@ -106,6 +137,16 @@ impl RocksStore {
             encoding::state(&mut value, vector, digest);
             batch.put_cf(meta, VECTOR_KEY, &value);
         }
+        if let Some(floor) = &commit.floor {
+            encoding::vector(&mut value, floor);
+            batch.put_cf(meta, FLOOR_KEY, &value);
+        }
+        for (node, row) in &commit.known {
+            match row.is_empty() {
+                true => batch.delete_cf(meta, known_key(*node)),
+                false => batch.put_cf(meta, known_key(*node), row),
+            }
+        }
         for fact in &commit.meta {
             let key = match fact {
                 MetaKey::Node(node) => {
@@ -120,10 +161,50 @@ impl RocksStore {
                     encoding::incarnation(&mut value, *incarnation);
                     INCARNATION_KEY
                 }
+                MetaKey::Untrusted(untrusted) => {
+                    encoding::flag(&mut value, *untrusted);
+                    UNTRUSTED_KEY
+                }
             };
             batch.put_cf(meta, key, &value);
         }
         Ok(batch)
+    }
+
+    fn drop_document(&self, batch: &mut WriteBatch, doc: &DocId) -> Result<(), StoreError> {
+        batch.delete_cf(self.family(DOCUMENT)?, doc.as_str());
+        batch.delete_cf(self.family(SNAPSHOT)?, doc.as_str());
+        let mut items = self.tail_items(doc, Lsn(0), ReadOptions::default())?;
+        let mut stored = Vec::new();
+        while stored.len() < RANGE_FROM
+            && let Some(key) = items.key()
+        {
+            stored.push(key.to_vec());
+            items.next();
+        }
+        ended("drop", TAIL, &items)?;
+        let tail = self.family(TAIL)?;
+        match stored.first() {
+            Some(first) if stored.len() == RANGE_FROM => {
+                batch.delete_range_cf(tail, first.clone(), keys::tail_end(doc));
+            }
+            _ => stored.iter().for_each(|key| batch.delete_cf(tail, key)),
+        }
+        Ok(())
+    }
+
+    /// Gives back at once what trimmed files took; the rest is for compaction.
+    fn shrink_log(&self, first: Lsn) -> Result<(), StoreError> {
+        self.trimmed.fetch_max(first.0, Ordering::Release);
+        let Some(last) = first.0.checked_sub(1) else { return Ok(()) };
+        self.db
+            .delete_file_in_range_cf(self.family(LOG)?, keys::position(Lsn(0)), keys::position(Lsn(last)))
+            .map_err(|e| error("trim", LOG, &e))
+    }
+
+    fn wal_bytes(&self) -> Result<u64, StoreError> {
+        folder::wal_bytes(&self.path)
+            .map_err(|e| failed("look into", &self.path.display().to_string(), &e.to_string()))
     }
 
     /// Reads one value in place. `name` is called only for an error.
@@ -134,8 +215,19 @@ impl RocksStore {
         name: impl Fn() -> String,
         read: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<Option<T>, StoreError> {
-        let found =
-            self.db.get_pinned_cf(self.family(family)?, key).map_err(|e| error("read", &name(), &e))?;
+        self.value_at(family, key, &ReadOptions::default(), name, read)
+    }
+
+    fn value_at<T, E: ToString>(
+        &self,
+        family: &'static str,
+        key: &[u8],
+        options: &ReadOptions,
+        name: impl Fn() -> String,
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<Option<T>, StoreError> {
+        let found = self.db.get_pinned_cf_opt(self.family(family)?, key, options);
+        let found = found.map_err(|e| error("read", &name(), &e))?;
         found.map(|bytes| read(&bytes)).transpose().map_err(|e| damaged("read", &name(), &e))
     }
 
@@ -147,10 +239,49 @@ impl RocksStore {
         self.value(META, key.as_bytes(), || fact_name(key), read)
     }
 
+    fn known(&self) -> Result<Vec<(NodeId, Bytes)>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(KNOWN_KEYS.as_bytes()));
+        let mut rows = self.scan(META, options)?;
+        rows.seek_to_first();
+        let mut found = Vec::new();
+        while let Some((key, row)) = rows.item() {
+            let node = key.strip_prefix(KNOWN_KEYS.as_bytes()).and_then(|id| std::str::from_utf8(id).ok());
+            let node = node.and_then(|id| id.parse().ok());
+            let node = node.ok_or_else(|| damaged("read", META, &"a row of no node"))?;
+            found.push((node, Bytes::copy_from_slice(row)));
+            rows.next();
+        }
+        ended("read", META, &rows)?;
+        Ok(found)
+    }
+
     /// One of RocksDB's own numbers; 0 where it has none.
     fn number(&self, family: &'static str, property: &PropName) -> u64 {
         let number = self.family(family).ok().map(|family| self.db.property_int_value_cf(family, property));
         number.and_then(|number| number.ok().flatten()).unwrap_or_default()
+    }
+
+    /// From the first entry on: nothing that was trimmed is passed on the way.
+    fn log_from(&self, from: Lsn, options: ReadOptions) -> Result<DBRawIterator<'_>, StoreError> {
+        let mut log = self.scan(LOG, options)?;
+        log.seek(keys::position(from.max(Lsn(self.trimmed.load(Ordering::Acquire)))));
+        Ok(log)
+    }
+
+    /// A document's tail from `first` on, up to its end.
+    fn tail_items(
+        &self,
+        doc: &DocId,
+        first: Lsn,
+        mut options: ReadOptions,
+    ) -> Result<DBRawIterator<'_>, StoreError> {
+        let mut start = Vec::new();
+        keys::tail(&mut start, doc, first);
+        options.set_iterate_upper_bound(keys::tail_end(doc));
+        let mut tail = self.scan(TAIL, options)?;
+        tail.seek(start);
+        Ok(tail)
     }
 
     /// An iterator over one family; it must be asked for its status when it ends.
@@ -164,14 +295,25 @@ impl Store for RocksStore {
         let (vector, digest) = self.fact(VECTOR_KEY, encoding::read_state)?.unwrap_or_default();
         let mut log = self.scan(LOG, ReadOptions::default())?;
         log.seek_to_last();
-        let last_lsn = log.key().map_or(Ok(Lsn(0)), log_position)?;
+        let last_logged = log.key().map_or(Ok(Lsn(0)), log_position)?;
+        let mut marks = self.scan(MARK, ReadOptions::default())?;
+        marks.seek_to_last();
+        let last_lsn = marks.key().map_or(Ok(Lsn(0)), log_position)?.max(last_logged);
+        ended("read", MARK, &marks)?;
+        log.seek_to_first();
+        let first_lsn = log.key().map_or(Ok(last_lsn.next()), log_position)?;
         ended("read", LOG, &log)?;
+        self.trimmed.fetch_max(first_lsn.0, Ordering::Release);
         Ok(Recovered {
             node: self.fact(NODE_KEY, encoding::read_node)?,
             cluster: self.fact(CLUSTER_KEY, encoding::read_text)?,
             incarnation: self.fact(INCARNATION_KEY, encoding::read_incarnation)?,
             vector,
             digest,
+            floor: self.fact(FLOOR_KEY, encoding::read_vector)?.unwrap_or_default(),
+            known: self.known()?,
+            untrusted: self.fact(UNTRUSTED_KEY, encoding::read_flag)?.unwrap_or_default(),
+            first_lsn,
             last_lsn,
         })
     }
@@ -183,7 +325,16 @@ impl Store for RocksStore {
         }
         self.db
             .write_opt(batch, &self.synced)
-            .map_err(|e| error("commit", &self.path.display().to_string(), &e))
+            .map_err(|e| error("commit", &self.path.display().to_string(), &e))?;
+        // What this commit itself has written stays, wherever.
+        let first = commit.trim.map(|first| commit.log.iter().map(|item| item.lsn).fold(first, Lsn::min));
+        if let Some(first) = first
+            && let Err(error) = self.shrink_log(first)
+        {
+            // The commit stands, and compaction does the same in time.
+            tracing::warn!(%error, "the files of a trimmed log stay for now");
+        }
+        Ok(())
     }
 
     fn record(&self, doc: &DocId) -> Result<Option<Record>, StoreError> {
@@ -217,41 +368,39 @@ impl Store for RocksStore {
     }
 
     fn tail(&self, doc: &DocId, after: Lsn) -> Result<Vec<(Lsn, Change)>, StoreError> {
-        let Some(first) = after.0.checked_add(1) else { return Ok(Vec::new()) };
-        let mut start = Vec::new();
-        keys::tail(&mut start, doc, Lsn(first));
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(keys::tail_end(doc));
-        let mut tail = self.scan(TAIL, options)?;
-        tail.seek(start);
-        let mut found = Vec::new();
-        while let Some((key, value)) = tail.item() {
-            let name = |lsn: Lsn| format!("tail {doc:?} at {}", lsn.0);
-            let lsn = keys::read_tail_position(key)
-                .ok_or_else(|| damaged("read", &name(Lsn(0)), &"a key without a position"))?;
-            // One copy for all changes of the entry; they share it.
-            let changes = encoding::read_changes(&Bytes::copy_from_slice(value))
-                .map_err(|e| damaged("read", &name(lsn), &e))?;
-            found.extend(changes.into_iter().map(|change| (lsn, change)));
-            tail.next();
+        match after.0.checked_add(1) {
+            Some(first) => read_tail(doc, self.tail_items(doc, Lsn(first), ReadOptions::default())?),
+            None => Ok(Vec::new()),
         }
-        ended("read", TAIL, &tail)?;
-        Ok(found)
     }
 
     fn snapshot(&self, doc: &DocId) -> Result<Option<Bytes>, StoreError> {
-        let name = || format!("snapshot {doc:?}");
-        self.value(SNAPSHOT, doc.as_str().as_bytes(), name, |bytes| {
-            Ok::<_, StoreError>(Bytes::copy_from_slice(bytes))
-        })
+        let name = || snapshot_name(doc);
+        self.value(SNAPSHOT, doc.as_str().as_bytes(), name, copied)
+    }
+
+    fn whole(&self, doc: &DocId) -> Result<Option<Whole>, StoreError> {
+        let moment = self.db.snapshot();
+        let options = || {
+            let mut options = ReadOptions::default();
+            options.set_snapshot(&moment);
+            options
+        };
+        let key = doc.as_str().as_bytes();
+        let name = || record_name(doc.as_str());
+        let Some(record) = self.value_at(DOCUMENT, key, &options(), name, encoding::read_record)? else {
+            return Ok(None);
+        };
+        let snapshot = self.value_at(SNAPSHOT, key, &options(), || snapshot_name(doc), copied)?;
+        let tail = read_tail(doc, self.tail_items(doc, Lsn(0), options())?)?;
+        Ok(Some(Whole { record, snapshot, tail }))
     }
 
     fn log(&self, from: Lsn, max_bytes: usize) -> Result<Vec<(Lsn, Bytes)>, StoreError> {
         let mut options = ReadOptions::default();
         // Whoever is behind reads long stretches once: that must not push documents out of the cache.
         options.fill_cache(false);
-        let mut log = self.scan(LOG, options)?;
-        log.seek(keys::position(from));
+        let mut log = self.log_from(from, options)?;
         let (mut found, mut bytes) = (Vec::new(), 0_usize);
         while let Some((key, value)) = log.item() {
             bytes = bytes.saturating_add(value.len());
@@ -266,17 +415,13 @@ impl Store for RocksStore {
     }
 
     fn seek(&self, fits: &dyn Fn(&VersionVector) -> bool) -> Result<Lsn, StoreError> {
-        let mut log = self.scan(LOG, ReadOptions::default())?;
-        log.seek_to_first();
+        let log = self.log_from(Lsn(0), ReadOptions::default())?;
         let first = log.key().map_or(Ok(Lsn(1)), log_position)?;
         ended("seek", LOG, &log)?;
         let mut marks = self.scan(MARK, ReadOptions::default())?;
         marks.seek_to_last();
         while let Some((key, value)) = marks.item() {
-            let lsn = keys::read_position(key)
-                .ok_or_else(|| damaged("seek", MARK, &"a key that is no position"))?;
-            let vector =
-                encoding::read_vector(value).map_err(|e| damaged("seek", &format!("mark {}", lsn.0), &e))?;
+            let (lsn, vector) = read_mark(key, value)?;
             if fits(&vector) {
                 return Ok(Lsn(lsn.0.saturating_add(1)).max(first));
             }
@@ -284,6 +429,55 @@ impl Store for RocksStore {
         }
         ended("seek", MARK, &marks)?;
         Ok(first)
+    }
+
+    fn marks(&self) -> Result<Vec<(Lsn, VersionVector)>, StoreError> {
+        let mut marks = self.scan(MARK, ReadOptions::default())?;
+        marks.seek_to_first();
+        let mut found = Vec::new();
+        while let Some((key, value)) = marks.item() {
+            found.push(read_mark(key, value)?);
+            marks.next();
+        }
+        ended("read", MARK, &marks)?;
+        Ok(found)
+    }
+
+    fn log_bytes(&self, below: Lsn) -> Result<u64, StoreError> {
+        let first = self.trimmed.load(Ordering::Acquire);
+        let (start, end) = (keys::position(Lsn(first)), keys::position(below));
+        let range = Range::new(&start, &end);
+        let in_files: u64 = self.db.get_approximate_sizes_cf(self.family(LOG)?, &[range]).iter().sum();
+        // What is not in files yet is the end of the log.
+        let mut log = self.scan(LOG, ReadOptions::default())?;
+        log.seek_to_last();
+        let next = log.key().map_or(Ok(Lsn(0)), log_position)?.0.saturating_add(1);
+        ended("read", LOG, &log)?;
+        let entries = self.number(LOG, properties::NUM_ENTRIES_ACTIVE_MEM_TABLE)
+            + self.number(LOG, properties::NUM_ENTRIES_IMM_MEM_TABLES);
+        let start = next.saturating_sub(entries).max(first);
+        let share = below.0.min(next).saturating_sub(start) as f64 / entries.max(1) as f64;
+        let in_memory = self.number(LOG, properties::CUR_SIZE_ALL_MEM_TABLES) as f64 * share;
+        Ok(in_files + in_memory as u64)
+    }
+
+    fn tidy(&self) -> Result<(), StoreError> {
+        if self.wal_bytes()? < TIDY_FROM_BYTES {
+            return Ok(());
+        }
+        let subject = self.path.display().to_string();
+        // A family that is seldom written keeps all logs since its last flush.
+        let families = FAMILIES.map(|name| self.family(name)).into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.db
+            .flush_cfs_opt(&families, &FlushOptions::default())
+            .map_err(|e| error("tidy", &subject, &e))?;
+        // Of files on the first level trimming has taken nothing.
+        let trimmed = Lsn(self.trimmed.load(Ordering::Acquire));
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        let end = Some(keys::position(trimmed));
+        self.db.compact_range_cf_opt(self.family(LOG)?, None::<[u8; 8]>, end, &options);
+        Ok(())
     }
 
     fn figures(&self) -> Option<StoreFigures> {
@@ -308,49 +502,6 @@ impl Store for RocksStore {
     }
 }
 
-/// Makes the folder and sees to it that its name is on disk: an fsync inside it does not do that.
-fn make_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    make_folder(parent)?;
-    match fs::create_dir(path) {
-        // Another process may have been faster; the lock will tell.
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
-
-/// The format of the folder at `path`, read without writing anything; None in a folder never used, and
-/// where it cannot be read this way: opening then tells why.
-fn peek_format(path: &Path) -> Result<Option<u32>, StoreError> {
-    if !path.join("CURRENT").exists() {
-        return Ok(None);
-    }
-    let mut options = database_options();
-    options.create_if_missing(false);
-    options.create_missing_column_families(false);
-    let Ok(db) = DB::open_cf_for_read_only(&options, path, [META], false) else { return Ok(None) };
-    let name = || fact_name(FORMAT_KEY);
-    let Some(meta) = db.cf_handle(META) else { return Ok(None) };
-    let Some(value) = db.get_pinned_cf(meta, FORMAT_KEY).map_err(|e| error("read", &name(), &e))? else {
-        return Ok(None);
-    };
-    encoding::read_format(&value).map(Some).map_err(|e| damaged("read", &name(), &e))
-}
-
-fn refuse_newer(found: Option<u32>) -> Result<(), StoreError> {
-    match found {
-        Some(found) if found > FORMAT => Err(StoreError::Newer { found, known: FORMAT }),
-        _ => Ok(()),
-    }
-}
-
 fn size_hint(commit: &Commit) -> usize {
     let log: usize = commit.log.iter().map(|item| item.bytes.len() + 16).sum();
     let changes = commit.tail.iter().flat_map(|item| &item.changes);
@@ -361,6 +512,40 @@ fn size_hint(commit: &Commit) -> usize {
 
 fn log_position(key: &[u8]) -> Result<Lsn, StoreError> {
     keys::read_position(key).ok_or_else(|| damaged("read", LOG, &"a key that is no position"))
+}
+
+fn read_mark(key: &[u8], value: &[u8]) -> Result<(Lsn, VersionVector), StoreError> {
+    let lsn = keys::read_position(key).ok_or_else(|| damaged("read", MARK, &"a key that is no position"))?;
+    let vector = encoding::read_vector(value);
+    Ok((lsn, vector.map_err(|e| damaged("read", &format!("mark {}", lsn.0), &e))?))
+}
+
+fn read_tail(doc: &DocId, mut tail: DBRawIterator<'_>) -> Result<Vec<(Lsn, Change)>, StoreError> {
+    let mut found = Vec::new();
+    while let Some((key, value)) = tail.item() {
+        let name = |lsn: Lsn| format!("tail {doc:?} at {}", lsn.0);
+        let lsn = keys::read_tail_position(key)
+            .ok_or_else(|| damaged("read", &name(Lsn(0)), &"a key without a position"))?;
+        // One copy for all changes of the entry; they share it.
+        let changes = encoding::read_changes(&Bytes::copy_from_slice(value))
+            .map_err(|e| damaged("read", &name(lsn), &e))?;
+        found.extend(changes.into_iter().map(|change| (lsn, change)));
+        tail.next();
+    }
+    ended("read", TAIL, &tail)?;
+    Ok(found)
+}
+
+fn copied(bytes: &[u8]) -> Result<Bytes, std::convert::Infallible> {
+    Ok(Bytes::copy_from_slice(bytes))
+}
+
+fn known_key(node: NodeId) -> String {
+    format!("{KNOWN_KEYS}{node}")
+}
+
+fn snapshot_name(doc: &DocId) -> String {
+    format!("snapshot {doc:?}")
 }
 
 /// An iterator that has no more items may have ended, or failed.
@@ -399,15 +584,6 @@ fn error(operation: &'static str, subject: &str, error: &rocksdb::Error) -> Stor
         ErrorKind::Corruption => damaged(operation, subject, &text),
         _ => failed(operation, subject, text),
     }
-}
-
-fn open_error(path: &Path, cause: &rocksdb::Error) -> StoreError {
-    let path = path.display().to_string();
-    // The first when another process has it, the second when this one has.
-    if ["While lock file", "lock hold by current process"].iter().any(|held| cause.as_ref().contains(held)) {
-        return StoreError::Locked { path };
-    }
-    error("open", &path, cause)
 }
 
 #[cfg(test)]

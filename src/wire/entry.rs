@@ -4,7 +4,7 @@ use bytes::Bytes;
 use minicbor::{Decoder, Encode, Encoder};
 
 use crate::base::limits::{MAX_ENTRY_BYTES, MAX_VECTOR_ORIGINS};
-use crate::base::{Change, DocId, Hash, Heads, Origin, VersionVector};
+use crate::base::{Change, DocId, Hash, Heads, NodeId, Origin, VersionVector};
 
 /// One log record without its LSN, which is each node's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,8 +15,10 @@ pub struct Entry {
     /// What the origin held when it committed this, as the difference from its previous entry.
     pub held: VersionVector,
     pub doc: DocId,
-    /// Causes first; never empty.
+    /// Causes first; empty only in an entry that drops.
     pub changes: Vec<Change>,
+    /// The document, deleted for long enough, is dropped with its history where these are its heads.
+    pub drops: Option<Heads>,
 }
 
 /// Bytes that are no entry. Whoever sent them does not speak our protocol.
@@ -68,20 +70,61 @@ impl<C> Encode<C> for Entry {
         e: &mut Encoder<W>,
         _: &mut C,
     ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.array(5)?;
+        e.array(5 + u64::from(self.drops.is_some()))?;
         e.bytes(&self.origin.to_bytes())?.u64(self.counter)?;
         encode_vector(e, &self.held)?;
         e.str(self.doc.as_str())?;
-        e.array(self.changes.len() as u64)?;
-        for change in &self.changes {
-            e.array(3)?.bytes(&change.hash.0)?.array(change.deps.len() as u64)?;
-            for dep in &change.deps {
-                e.bytes(&dep.0)?;
+        encode_changes(e, &self.changes)?;
+        if let Some(heads) = &self.drops {
+            e.array(heads.len() as u64)?;
+            for head in heads {
+                e.bytes(&head.0)?;
             }
-            e.bytes(&change.bytes)?;
         }
         Ok(())
     }
+}
+
+pub(super) fn encode_changes<W: minicbor::encode::Write>(
+    e: &mut Encoder<W>,
+    changes: &[Change],
+) -> Result<(), minicbor::encode::Error<W::Error>> {
+    e.array(changes.len() as u64)?;
+    for change in changes {
+        e.array(3)?.bytes(&change.hash.0)?.array(change.deps.len() as u64)?;
+        for dep in &change.deps {
+            e.bytes(&dep.0)?;
+        }
+        e.bytes(&change.bytes)?;
+    }
+    Ok(())
+}
+
+/// At least `least`, whose bytes are slices of `frame`.
+pub(super) fn decode_changes(
+    d: &mut Decoder<'_>,
+    frame: &Bytes,
+    least: u64,
+) -> Result<Vec<Change>, minicbor::decode::Error> {
+    let count = array(d, least)?;
+    let mut changes = Vec::with_capacity(count.min(64) as usize);
+    for _ in 0..count {
+        let parts = array(d, 3)?;
+        let hash = Hash(fixed(d)?);
+        let deps = decode_hashes(d)?;
+        let raw = d.bytes()?;
+        changes.push(Change { hash, deps, bytes: frame.slice_ref(raw) });
+        skip(d, parts - 3)?;
+    }
+    Ok(changes)
+}
+
+fn decode_hashes(d: &mut Decoder<'_>) -> Result<Heads, minicbor::decode::Error> {
+    let mut hashes = Heads::new();
+    for _ in 0..array(d, 0)? {
+        hashes.push(Hash(fixed(d)?));
+    }
+    Ok(hashes)
 }
 
 fn decode(bytes: &Bytes) -> Result<Entry, minicbor::decode::Error> {
@@ -94,24 +137,18 @@ fn decode(bytes: &Bytes) -> Result<Entry, minicbor::decode::Error> {
     }
     let held = decode_vector(d)?;
     let doc = DocId::new(d.str()?).map_err(minicbor::decode::Error::message)?;
-    let count = array(d, 1)?;
-    let mut changes = Vec::with_capacity(count.min(64) as usize);
-    for _ in 0..count {
-        let parts = array(d, 3)?;
-        let hash = Hash(fixed(d)?);
-        let mut deps = Heads::new();
-        for _ in 0..array(d, 0)? {
-            deps.push(Hash(fixed(d)?));
-        }
-        let raw = d.bytes()?;
-        changes.push(Change { hash, deps, bytes: bytes.slice_ref(raw) });
-        skip(d, parts - 3)?;
+    let changes = decode_changes(d, bytes, u64::from(fields == 5))?;
+    let mut rest = fields - 5;
+    let mut drops = None;
+    if rest > 0 && d.datatype()? == minicbor::data::Type::Array {
+        drops = Some(decode_hashes(d)?);
+        rest -= 1;
     }
-    skip(d, fields - 5)?;
+    skip(d, rest)?;
     if d.position() != bytes.len() {
         return Err(minicbor::decode::Error::message("bytes after the entry"));
     }
-    Ok(Entry { origin, counter, held, doc, changes })
+    Ok(Entry { origin, counter, held, doc, changes, drops })
 }
 
 /// A definite array of at least `least` elements. Its length is not trusted for allocation: each element takes a byte at least.
@@ -131,12 +168,15 @@ pub(super) fn skip(d: &mut Decoder<'_>, fields: u64) -> Result<(), minicbor::dec
     (0..fields).try_for_each(|_| d.skip())
 }
 
-/// A vector as a map from origin to counter.
+/// A vector as a map from origin to counter, and from node to the number up to which its incarnations are closed.
 pub(super) fn encode_vector<W: minicbor::encode::Write>(
     e: &mut Encoder<W>,
     vector: &VersionVector,
 ) -> Result<(), minicbor::encode::Error<W::Error>> {
     e.map(vector.len() as u64)?;
+    for (node, number) in vector.closed() {
+        e.bytes(&node.0)?.u64(number.into())?;
+    }
     for (origin, counter) in vector.iter() {
         e.bytes(&origin.to_bytes())?.u64(counter)?;
     }
@@ -150,7 +190,15 @@ pub(super) fn decode_vector(d: &mut Decoder<'_>) -> Result<VersionVector, minicb
     }
     let mut vector = VersionVector::new();
     for _ in 0..count {
-        vector.raise(Origin::from_bytes(fixed(d)?), d.u64()?);
+        let (key, value) = (d.bytes()?, d.u64()?);
+        if let Ok(node) = key.try_into() {
+            let number = u32::try_from(value).map_err(minicbor::decode::Error::message)?;
+            vector.close(NodeId(node), number);
+        } else if let Ok(origin) = key.try_into() {
+            vector.raise(Origin::from_bytes(origin), value);
+        } else {
+            return Err(minicbor::decode::Error::message("neither an origin nor a node"));
+        }
     }
     Ok(vector)
 }
@@ -158,7 +206,6 @@ pub(super) fn decode_vector(d: &mut Decoder<'_>) -> Result<VersionVector, minicb
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::NodeId;
 
     fn entry() -> Entry {
         let origin = Origin { node: NodeId([1; 8]), incarnation: 2, random: 3 };
@@ -173,7 +220,19 @@ mod tests {
                 deps: Heads::from_slice(&[Hash([5; 32])]),
                 bytes: Bytes::from_static(b"opaque"),
             }],
+            drops: None,
         }
+    }
+
+    #[test]
+    fn an_entry_that_drops_comes_back_from_its_bytes() {
+        let drops = Some(Heads::from_slice(&[Hash([5; 32])]));
+        let entry = Entry { changes: Vec::new(), drops, ..entry() };
+        let bytes = Bytes::from(entry.to_bytes());
+        assert_eq!(Entry::from_bytes(&bytes).unwrap(), entry);
+        // One that neither brings nor drops anything is none.
+        let nothing = Entry { drops: None, ..entry };
+        assert!(Entry::from_bytes(&nothing.to_bytes().into()).is_err());
     }
 
     #[test]
@@ -181,6 +240,19 @@ mod tests {
         let bytes = Bytes::from(entry().to_bytes());
         assert_eq!(Entry::from_bytes(&bytes).unwrap(), entry());
         assert_eq!(Entry::peek(&bytes), Some((entry().origin, 300)));
+    }
+
+    #[test]
+    fn a_vector_comes_back_from_its_bytes_and_is_small() {
+        let mut vector = VersionVector::new();
+        for node in 1..=3_u8 {
+            vector.close(NodeId([node; 8]), 100_000);
+            vector.raise(Origin { node: NodeId([node; 8]), incarnation: 100_001, random: 3 }, 1 << 40);
+        }
+        let mut bytes = Vec::new();
+        encode_vector(&mut Encoder::new(&mut bytes), &vector).unwrap();
+        assert!(bytes.len() <= 200, "{} bytes", bytes.len());
+        assert_eq!(decode_vector(&mut Decoder::new(&bytes)).unwrap(), vector);
     }
 
     #[test]

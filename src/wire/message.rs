@@ -9,6 +9,7 @@ use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decoder, Encoder};
 
 use super::entry::{Entry, array, decode_vector, encode_vector, fixed, skip};
+use super::repair::{self, Repair};
 use super::segment::Segment;
 use crate::base::limits::{MAX_FRAME_BYTES, MAX_KNOWN_NODES, MAX_TEXT_BYTES, MAX_VECTOR_ORIGINS};
 use crate::base::{NodeId, Origin, Role, VersionVector};
@@ -30,6 +31,8 @@ pub enum Message {
     /// "On my disk": only the origins that moved since the last one.
     Acknowledge(VersionVector),
     Heartbeat(Heartbeat),
+    /// One node repairs the other by digest.
+    Repair(Box<Repair>),
     /// The last message of a link, with a reason for people.
     Goodbye(String),
     /// Of a later version of the protocol: not for us.
@@ -88,11 +91,13 @@ const REQUEST: u32 = 3;
 const ACKNOWLEDGE: u32 = 4;
 const HEARTBEAT: u32 = 5;
 const GOODBYE: u32 = 6;
+const REPAIR: u32 = 7;
 
 /// One frame. `number` counts the frames of this connection and direction from 1.
 pub fn encode_frame(number: u64, message: &Message) -> Vec<u8> {
     let mut out = Vec::with_capacity(match message {
         Message::Segments(segments) => 64 + segments.iter().map(|s| s.size() + 32).sum::<usize>(),
+        Message::Repair(repair) => repair.size_hint(),
         _ => 256,
     });
     // Writing to a Vec cannot fail.
@@ -150,6 +155,7 @@ fn encode<W: Write>(e: &mut Encoder<W>, number: u64, message: &Message) -> Resul
         Message::Goodbye(reason) => {
             e.u32(GOODBYE)?.array(1)?.str(reason)?;
         }
+        Message::Repair(repair) => repair::encode(e.u32(REPAIR)?, repair)?,
         Message::Unknown(kind) => {
             e.u32(*kind)?.array(0)?;
         }
@@ -237,6 +243,10 @@ fn decode(frame: &Bytes) -> Result<(u64, Message), DecodeError> {
             skip(d, fields - 1)?;
             Message::Goodbye(reason)
         }
+        REPAIR => match repair::decode(d, frame)? {
+            Some(repair) => Message::Repair(Box::new(repair)),
+            None => Message::Unknown(REPAIR),
+        },
         kind => {
             d.skip()?;
             Message::Unknown(kind)
@@ -381,6 +391,7 @@ mod tests {
             held: VersionVector::new(),
             doc: DocId::new("d").unwrap(),
             changes: vec![Change { hash: Hash([1; 32]), deps: Heads::new(), bytes: vec![7; size].into() }],
+            drops: None,
         }
     }
 
@@ -411,14 +422,17 @@ mod tests {
             digest: [5; 16],
             links: vec![NodeId([1; 8])],
         };
-        vec![
+        let repairs = repair::samples(vector()).into_iter().map(|repair| Message::Repair(Box::new(repair)));
+        let mut messages = vec![
             Message::Hello(Box::new(hello())),
             Message::Entries(vec![entry(1, 10), entry(2, 100_000)]),
             Message::Request { start: vec![(origin(1), 5)], stop: vec![origin(2)] },
             Message::Acknowledge(vector()),
             Message::Heartbeat(Heartbeat { log_head: 12, nodes: vec![info] }),
             Message::Goodbye("done".into()),
-        ]
+        ];
+        messages.extend(repairs);
+        messages
     }
 
     #[test]
@@ -434,15 +448,16 @@ mod tests {
     #[test]
     fn the_encoding_is_stable() {
         // Compressed bytes may differ between versions of zstd, so the entries here are small.
-        let mut all = Vec::new();
+        let (mut all, mut repairs) = (Vec::new(), Vec::new());
         for message in messages() {
-            let message = match message {
-                Message::Entries(_) => Message::Entries(vec![entry(1, 10)]),
-                other => other,
-            };
-            all.extend(encode_frame(1, &message));
+            match message {
+                Message::Entries(_) => all.extend(encode_frame(1, &Message::Entries(vec![entry(1, 10)]))),
+                Message::Repair(_) => repairs.extend(encode_frame(1, &message)),
+                other => all.extend(encode_frame(1, &other)),
+            }
         }
-        assert_eq!(&blake3::hash(&all).to_hex()[..16], "e66c6d2192f3e6a5");
+        let digest = |bytes: &[u8]| blake3::hash(bytes).to_hex()[..16].to_owned();
+        assert_eq!((&*digest(&all), &*digest(&repairs)), ("e66c6d2192f3e6a5", "f315ddd93c1966ee"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn origin() -> Origin {
 
 fn entry(counter: u64, doc: &str, changes: Vec<Change>) -> Entry {
     let doc = DocId::new(doc).expect("an id");
-    Entry { origin: origin(), counter, held: VersionVector::new(), doc, changes }
+    Entry { origin: origin(), counter, held: VersionVector::new(), doc, changes, drops: None }
 }
 
 /// One ordinary change of a new document, as another node would have made it.

@@ -13,7 +13,7 @@ fn doc(cluster: &Cluster, node: &str, args: &[&str]) -> Output {
     command.output().expect("a process")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -28,9 +28,10 @@ pub enum Role {
 
 /// Some nodes, and a proxy on each link between them.
 pub struct Cluster {
-    folder: TempDir,
     nodes: Vec<Node>,
     links: Vec<Link>,
+    /// Dropped after the nodes, which show their logs when a test fails.
+    folder: TempDir,
 }
 
 /// One node, running or not.
@@ -40,6 +41,8 @@ pub struct Node {
     folder: PathBuf,
     log: PathBuf,
     more: Vec<String>,
+    /// The program that runs it, with its arguments; none where it runs by itself.
+    under: Vec<String>,
     running: Option<Running>,
 }
 
@@ -83,6 +86,7 @@ impl Cluster {
             folder: folder.path().join(name),
             log: folder.path().join(format!("{name}.log")),
             more: Vec::new(),
+            under: Vec::new(),
             running: None,
         };
         let nodes = nodes.iter().map(node).collect();
@@ -118,19 +122,41 @@ impl Cluster {
         self.node_mut(name).more = more.iter().map(|&arg| arg.to_owned()).collect();
     }
 
+    /// Another program runs it, from the node's next start on.
+    pub fn under(&mut self, name: &str, program: &[&str]) {
+        self.node_mut(name).under = program.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
     /// Starts a node that is not running; others reach it at once where they did before.
     pub fn launch(&mut self, name: &str) {
+        assert!(self.try_launch(name), "{name} did not start: {}", self.log(name));
+    }
+
+    /// The same; says whether it got as far as to serve.
+    pub fn try_launch(&mut self, name: &str) -> bool {
         let dials: Vec<String> =
             self.links.iter().filter(|link| link.from == name).map(|link| link.proxy.url.clone()).collect();
         let node = self.node_mut(name);
         let mut child = node.command(&dials).spawn().expect("a process");
         let mut output = BufReader::new(child.stdout.take().expect("its output"));
-        let found = read_url(&mut output);
-        let at = found.unwrap_or_else(|| panic!("{name} did not start: {}", node.log()));
+        let Some(at) = read_url(&mut output) else {
+            child.wait().expect("its end");
+            return false;
+        };
         node.running = Some(Running { at, child, _output: output });
         for link in self.links.iter().filter(|link| link.to == name) {
             link.proxy.lead_to(at);
         }
+        true
+    }
+
+    /// Has it ended by itself? Then it is not running any more.
+    pub fn has_died(&mut self, name: &str) -> Option<bool> {
+        let node = self.node_mut(name);
+        let running = node.running.as_mut().expect("a running node");
+        running.child.try_wait().expect("a process")?;
+        node.running = None;
+        Some(true)
     }
 
     /// Tries to start a node that must not start; gives what it says.
@@ -212,8 +238,18 @@ impl Node {
             Replica => ("replica", "--upstream"),
         };
         let log = File::options().create(true).append(true).open(&self.log).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--name", self.name, "--role", role, "--data-dir"]);
+        let mut words = self.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_syncline")]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--name",
+            self.name,
+            "--role",
+            role,
+            "--data-dir",
+        ]);
         command.arg(&self.folder).args(dials.iter().flat_map(|url| [link, url])).args(&self.more);
         command.env("SYNCLINE_LOG", "info").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         command

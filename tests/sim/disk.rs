@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use syncline::base::{Bug, Change, DocId, Lsn, VersionVector, planted};
-use syncline::store::{Commit, MemoryStore, Record, Recovered, Store, StoreError};
+use syncline::store::{Commit, MemoryStore, Record, Recovered, Store, StoreError, Whole};
 
 #[derive(Clone)]
 pub struct Disk(pub MemoryStore);
@@ -40,11 +40,23 @@ impl Store for Disk {
         self.0.snapshot(doc)
     }
 
+    fn whole(&self, doc: &DocId) -> Result<Option<Whole>, StoreError> {
+        self.0.whole(doc)
+    }
+
     fn log(&self, from: Lsn, max_bytes: usize) -> Result<Vec<(Lsn, Bytes)>, StoreError> {
         self.0.log(from, max_bytes)
     }
 
     fn seek(&self, fits: &dyn Fn(&VersionVector) -> bool) -> Result<Lsn, StoreError> {
         self.0.seek(fits)
+    }
+
+    fn marks(&self) -> Result<Vec<(Lsn, VersionVector)>, StoreError> {
+        self.0.marks()
+    }
+
+    fn log_bytes(&self, below: Lsn) -> Result<u64, StoreError> {
+        self.0.log_bytes(below)
     }
 }

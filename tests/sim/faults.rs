@@ -1,6 +1,7 @@
 //! How faults strike, and how they end.
 
-use syncline::store::Outcome;
+use syncline::base::NodeId;
+use syncline::store::{MemoryStore, Outcome};
 
 use crate::invariants::Checked;
 use crate::plan::Fault;
@@ -57,11 +58,20 @@ impl World {
             }
             Fault::Restore { node, down } => {
                 self.crash(node, true, false);
-                if let Some(backup) = self.nodes[node].backup.take() {
-                    self.nodes[node].store = backup;
-                    let World { checks, nodes, .. } = self;
-                    checks.restored(node, &nodes[node].store)?;
+                if let Some((backup, id)) = self.nodes[node].backup.take() {
+                    self.replace(node, backup, id)?;
                 }
+                down
+            }
+            Fault::Lose { node, down } => {
+                self.crash(node, true, false);
+                let id = NodeId(self.rng.u64(..).to_be_bytes());
+                self.replace(node, MemoryStore::new(), id)?;
+                down
+            }
+            Fault::Copy { from, node, down } => {
+                self.crash(node, true, false);
+                self.replace(node, self.nodes[from].store.copy(), self.nodes[from].id)?;
                 down
             }
         };
@@ -77,7 +87,11 @@ impl World {
             Fault::OneWay { from, to, .. } => self.unblock(from, to),
             Fault::Cut { .. } | Fault::FailCommits { .. } => {}
             Fault::Slow { node, by, .. } => self.net.slow[node] -= by,
-            Fault::Crash { node, .. } | Fault::Stop { node, .. } | Fault::Restore { node, .. } => {
+            Fault::Crash { node, .. }
+            | Fault::Stop { node, .. }
+            | Fault::Restore { node, .. }
+            | Fault::Lose { node, .. }
+            | Fault::Copy { node, .. } => {
                 self.start(node)?;
             }
             Fault::Break { node, .. } => {
@@ -87,6 +101,15 @@ impl World {
             Fault::Fill { node, .. } => self.nodes[node].store.fill(usize::MAX),
         }
         Ok(())
+    }
+
+    /// Puts another disk into a node, which has that id on it.
+    fn replace(&mut self, node: usize, store: MemoryStore, id: NodeId) -> Checked {
+        let World { checks, nodes, .. } = self;
+        let before = nodes[node].id;
+        nodes[node].store = store;
+        nodes[node].named(id);
+        checks.history.replace(node, before, &nodes[node].store)
     }
 
     fn across(&mut self, set: u32, pass: fn(&mut World, usize, usize)) {

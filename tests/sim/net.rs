@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use syncline::base::LinkId;
 use syncline::base::limits::{COMMIT_QUEUE, RECONNECT_FIRST_MS, RECONNECT_MOST_MS};
+use syncline::base::{LinkId, VersionVector};
 use syncline::crdt::verify;
 use syncline::replication::{Event, Received};
-use syncline::wire::{Message, decode_frame, encode_frame};
+use syncline::wire::{Message, Repair, decode_frame, encode_frame};
 
 use crate::invariants::{Checked, Failure};
 use crate::node::Input;
@@ -58,6 +58,8 @@ pub struct End {
     received: u64,
     /// Weight of what the core was not told of as written.
     pub outstanding: usize,
+    /// What this end had when it began to repair the other.
+    repairs: Option<VersionVector>,
 }
 
 enum Packet {
@@ -69,6 +71,12 @@ impl Net {
     pub fn new(nodes: usize) -> Self {
         let blocked = vec![0; nodes * nodes];
         Self { nodes, conns: Vec::new(), blocked, slow: vec![0; nodes], busy_frames: 0 }
+    }
+
+    /// What a node had when it began repairs of others that it has not been told the end of.
+    pub fn needed(&self, node: usize) -> Vec<VersionVector> {
+        let ends = self.conns.iter().flat_map(|conn| &conn.ends).filter(|end| end.node == node && end.open);
+        ends.filter_map(|end| end.repairs.clone()).collect()
     }
 
     fn is_blocked(&self, from: usize, to: usize) -> bool {
@@ -91,6 +99,7 @@ impl End {
             sent: 0,
             received: 0,
             outstanding: 0,
+            repairs: None,
         }
     }
 }
@@ -160,6 +169,11 @@ impl World {
     pub fn send(&mut self, conn: usize, side: usize, message: Message, weight: usize) {
         let end = &mut self.net.conns[conn].ends[side];
         end.outstanding += weight;
+        if let Message::Repair(repair) = &message
+            && let Repair::Start { vector, .. } = &**repair
+        {
+            end.repairs = Some(vector.clone());
+        }
         if !matches!(message, Message::Hello(_) | Message::Heartbeat(_) | Message::Goodbye(_)) {
             self.net.busy_frames += 1;
         }
@@ -246,6 +260,17 @@ impl World {
                 };
                 Event::Entries { link, entries: entries.into_iter().map(check).collect() }
             }
+            Message::Repair(repair) => match *repair {
+                Repair::Pushes(pushes) => {
+                    Event::Pushed { link, pushes: pushes.into_iter().map(|push| (push, None)).collect() }
+                }
+                repair => {
+                    if repair == Repair::End {
+                        self.net.conns[conn].ends[1 - side].repairs = None;
+                    }
+                    Event::Message { link, message: Message::Repair(Box::new(repair)) }
+                }
+            },
             message => Event::Message { link, message },
         };
         self.feed(to, run, Input::Event(event));

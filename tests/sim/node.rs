@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use syncline::base::limits::COMMIT_MAX_ENTRIES;
 use syncline::base::{Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Role, planted};
 use syncline::crdt::Document;
-use syncline::node::{Dice, Engine, EngineConfig, Output, read_log};
+use syncline::node::{Dice, Engine, EngineConfig, Folding, Output, gather, read_log};
 use syncline::replication::Event;
-use syncline::store::{MemoryStore, Store};
+use syncline::store::{MemoryStore, Store, Whole};
 
 use crate::disk::Disk;
 use crate::invariants::{Checked, Failure};
@@ -19,11 +19,20 @@ const TICK_MS: u64 = 50;
 /// Ticks between two tries to go on after a failed commit.
 const REOPEN_TICKS: u64 = 10;
 
+/// Ticks between two looks for deleted documents whose time is up.
+const SWEEP_TICKS: u64 = 20;
+
+/// After a commit one of so many documents is folded, if there are as many in memory.
+const FOLD_AMONG: usize = 100;
+
 pub struct Node {
     pub role: Role,
     pub id: NodeId,
+    /// Whom it was before.
+    pub formerly: Vec<NodeId>,
     pub store: MemoryStore,
-    pub backup: Option<MemoryStore>,
+    /// A copy of its disk, and who it was then.
+    pub backup: Option<(MemoryStore, NodeId)>,
     /// How many processes it has had: what was meant for an earlier one is void.
     pub run: u32,
     pub process: Option<Process>,
@@ -74,6 +83,10 @@ pub struct Documents {
     pub epoch: u64,
     /// Submissions that are not answered yet. While there are any a document is not evicted.
     uncommitted: BTreeMap<DocId, usize>,
+    /// What is in memory of a document from before that LSN is void: more than its tail has changed.
+    void: BTreeMap<DocId, Lsn>,
+    /// Commits of this incarnation that have dropped documents: a dropped one begins anew with another actor.
+    lives: u64,
 }
 
 pub struct Loaded {
@@ -82,7 +95,29 @@ pub struct Loaded {
     merged: Lsn,
 }
 
+impl Documents {
+    /// One submission less is at the committer.
+    fn settle(&mut self, doc: &DocId) {
+        if let Some(count) = self.uncommitted.get_mut(doc) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
 impl Node {
+    /// Is that its id, or was it once?
+    pub fn is(&self, id: NodeId) -> bool {
+        self.id == id || self.formerly.contains(&id)
+    }
+
+    /// It goes on as another node, or as the same.
+    pub fn named(&mut self, id: NodeId) {
+        let before = std::mem::replace(&mut self.id, id);
+        if before != id {
+            self.formerly.push(before);
+        }
+    }
+
     pub fn running(&mut self, run: u32) -> Option<&mut Process> {
         if self.run == run { self.process.as_mut() } else { None }
     }
@@ -104,18 +139,22 @@ impl Process {
         if self.docs.loaded.get(doc).is_some_and(|loaded| loaded.epoch != epoch) {
             self.docs.loaded.remove(doc);
         }
-        if self.docs.loaded.get(doc).is_some_and(|loaded| loaded.document.is_broken()) {
+        let void = self.docs.void.get(doc).copied().unwrap_or_default();
+        if self.docs.loaded.get(doc).is_some_and(|loaded| loaded.document.is_broken() || loaded.merged < void)
+        {
             self.evict(doc);
             if self.docs.loaded.contains_key(doc) {
                 return Ok(None);
             }
         }
         if !self.docs.loaded.contains_key(doc) {
-            let tail = self.disk.tail(doc, Lsn(0)).map_err(|e| fails(&e))?;
-            let merged = tail.last().map_or(Lsn(0), |(lsn, _)| *lsn);
+            let stored = self.disk.whole(doc).map_err(|e| fails(&e))?;
+            let Whole { record, snapshot, tail } = stored.unwrap_or_default();
+            let merged = tail.last().map_or(record.last_lsn, |(lsn, _)| *lsn).max(void);
             let tail: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
-            let actor = self.engine.core().identity().origin.to_bytes();
-            let document = Document::load(actor, doc.clone(), None, &tail).map_err(|e| fails(&e))?;
+            let actor = self.engine.core().identity().origin.actor(self.docs.lives);
+            let document =
+                Document::load(actor, doc.clone(), snapshot.as_deref(), &tail).map_err(|e| fails(&e))?;
             self.docs.loaded.insert(doc.clone(), Loaded { document, epoch, merged });
         }
         let loaded = self.docs.loaded.get_mut(doc).ok_or_else(|| fails(&"it is gone"))?;
@@ -144,6 +183,7 @@ impl Process {
     fn fail(&mut self) {
         self.docs.epoch += 1;
         self.docs.uncommitted.clear();
+        self.docs.void.clear();
         self.answers.clear();
     }
 }
@@ -153,6 +193,7 @@ impl World {
         if self.nodes[node].process.is_some() {
             return Ok(());
         }
+        let unix = self.unix();
         let at = &mut self.nodes[node];
         at.store = at.store.restart();
         at.run += 1;
@@ -167,7 +208,7 @@ impl World {
         };
         let dice = Dice { node: at.id, random: self.rng.u32(..) };
         let store = std::sync::Arc::new(disk.clone());
-        let engine = Engine::open(Millis(self.now), config, dice, store)
+        let engine = Engine::open(Millis(self.now), unix, config, dice, store)
             .map_err(|e| Failure::new("start", format!("node {node}: {e}")))?;
         let origin = engine.core().identity().origin;
         self.trace
@@ -185,8 +226,8 @@ impl World {
             docs: Documents::default(),
             tries: BTreeMap::new(),
         });
-        self.checks.history.forget(node);
-        self.look(node)?;
+        let whole = at.store.list("", None, usize::MAX).map_err(|e| Failure::new("start", e.to_string()))?;
+        self.look(node, whole.into_iter().map(|(doc, _)| (doc, true)))?;
         self.agenda.push(self.now + TICK_MS, Happening::Tick { node, run });
         let targets: Vec<usize> =
             self.plan.dials.iter().filter(|(from, _)| *from == node).map(|(_, to)| *to).collect();
@@ -234,6 +275,7 @@ impl World {
             }
             self.handle(node, Event::Drained { link, weight });
         }
+        self.renew(node);
         self.rest(node, run);
         self.checks.bounded.look(node, &self.plan.bounds, self.nodes[node].process.as_ref(), &self.net)
     }
@@ -258,12 +300,12 @@ impl World {
         let now = Millis(self.now);
         let Some(process) = self.nodes[node].running(run) else { return Ok(()) };
         let mut outputs = Vec::new();
+        process.docs.void.extend(process.engine.voids().map(|(doc, lsn)| (doc.clone(), lsn)));
+        process.docs.lives += u64::from(process.engine.drops());
         let result = process.engine.commit(now, now, &mut outputs);
         let answers = if result.is_ok() { std::mem::take(&mut process.answers) } else { Vec::new() };
         for written in &answers {
-            if let Some(count) = process.docs.uncommitted.get_mut(&written.doc) {
-                *count = count.saturating_sub(1);
-            }
+            process.docs.settle(&written.doc);
         }
         let head = process.engine.core().log_head().0;
         self.trace.note(
@@ -276,8 +318,8 @@ impl World {
             },
         );
         match result {
-            Ok(_) => {
-                self.look(node)?;
+            Ok(committed) => {
+                self.look(node, committed.touched.into_iter().map(|touched| (touched.doc, touched.void)))?;
                 for written in answers {
                     self.checks.acknowledged.answered(node, written);
                 }
@@ -285,17 +327,75 @@ impl World {
             Err(_) => process.fail(),
         }
         self.perform(node, outputs);
+        self.renew(node);
+        self.fold_something(node)?;
         self.rest(node, run);
         Ok(())
     }
 
-    /// Reads what a node's log has that was not looked at yet.
-    pub fn look(&mut self, node: usize) -> Checked {
-        let (role, id) = (self.nodes[node].role, self.nodes[node].id);
-        let Some(process) = &self.nodes[node].process else { return Ok(()) };
+    /// Now and then, between commits, a document's tail becomes part of its snapshot.
+    fn fold_something(&mut self, node: usize) -> Checked {
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let doc = process.docs.loaded.keys().nth(self.folds.usize(..FOLD_AMONG)).cloned();
+        let Some(doc) = doc.filter(|_| !process.engine.has_pending() && process.engine.broken().is_none())
+        else {
+            return Ok(());
+        };
+        if process.docs.uncommitted.get(&doc).is_some_and(|count| *count > 0) {
+            return Ok(());
+        }
+        let fails = |e: &dyn std::fmt::Display| Failure::new("folding", format!("node {node}, {doc}: {e}"));
+        let disk = process.disk.clone();
+        let Some(loaded) = process.document(&doc, true)? else { return Ok(()) };
+        let Some(stored) = disk.whole(&doc).map_err(|e| fails(&e))? else { return Ok(()) };
+        let Some(folding) = Folding::of(&doc, &loaded.document, stored).map_err(|e| fails(&e))? else {
+            return Ok(());
+        };
+        folding.check().map_err(|e| fails(&e))?;
+        let mut outputs = Vec::new();
+        let folded = process.engine.fold(Millis(self.now), folding, &mut outputs);
+        self.trace.note(self.now, "fold", &[node as u64, u64::from(matches!(folded, Ok(true)))], || {
+            format!("node {node}: {doc:?}: {folded:?}")
+        });
+        match folded {
+            Ok(true) => {}
+            Ok(false) => return Err(fails(&"it was overtaken by nothing")),
+            Err(_) => process.fail(),
+        }
+        self.perform(node, outputs);
+        Ok(())
+    }
+
+    /// Begins another incarnation where one is due.
+    fn renew(&mut self, node: usize) {
+        let now = Millis(self.now);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if process.engine.has_pending() {
+            return;
+        }
+        let mut outputs = Vec::new();
+        match process.engine.renew(now, &mut outputs) {
+            Ok(None) => {}
+            Ok(Some(origin)) => {
+                process.docs.epoch += 1;
+                process.docs.uncommitted.clear();
+                self.nodes[node].named(origin.node);
+                self.trace.note(self.now, "renew", &[node as u64], || format!("node {node} is {origin} now"));
+            }
+            Err(_) => process.fail(),
+        }
+        self.perform(node, outputs);
+    }
+
+    /// Looks at what a node's disk has got since the last look: of these documents something has changed, and more
+    /// than their tails where so said.
+    fn look(&mut self, node: usize, touched: impl Iterator<Item = (DocId, bool)>) -> Checked {
+        let needed = self.net.needed(node);
+        let World { checks, nodes, .. } = self;
+        let Some(process) = &nodes[node].process else { return Ok(()) };
         let mine = process.engine.core().identity();
-        debug_assert_eq!((mine.role, mine.node), (role, id));
-        self.checks.look(node, &process.disk, &self.nodes)
+        debug_assert_eq!((mine.role, mine.node), (nodes[node].role, nodes[node].id));
+        checks.look(node, nodes, &process.disk, process.engine.core(), touched, &needed)
     }
 
     fn take(&mut self, node: usize, input: Input) -> Checked {
@@ -315,7 +415,9 @@ impl World {
                 let result =
                     process.engine.submit(now, written.doc.clone(), written.changes.clone(), &mut outputs);
                 match result {
-                    Ok(()) => process.answers.push(written),
+                    Ok(true) => process.answers.push(written),
+                    // Dropped while this was made on it: what is in memory of it is void.
+                    Ok(false) => process.docs.settle(&written.doc),
                     Err(_) => process.fail(),
                 }
                 self.perform(node, outputs);
@@ -330,7 +432,11 @@ impl World {
                         format!("node {node}: {reopened}")
                     });
                 }
+                let is_time = process.ticks.is_multiple_of(SWEEP_TICKS);
                 self.handle(node, Event::Tick);
+                if is_time {
+                    self.sweep(node)?;
+                }
             }
             Input::Event(event) => {
                 if let Event::LinkDown { link } = event
@@ -342,6 +448,44 @@ impl World {
                 self.handle(node, event);
             }
         }
+        Ok(())
+    }
+
+    /// Has documents dropped that were deleted long enough ago.
+    fn sweep(&mut self, node: usize) -> Checked {
+        let Some(keep) = self.plan.keep_deleted.filter(|_| self.nodes[node].role.takes_writes()) else {
+            return Ok(());
+        };
+        let now = Millis(self.now);
+        let World { checks, nodes, trace, .. } = self;
+        let Some(process) = &mut nodes[node].process else { return Ok(()) };
+        if process.engine.broken().is_some() {
+            return Ok(());
+        }
+        let fails = |e: &dyn std::fmt::Display| Failure::new("dropped", format!("node {node}: {e}"));
+        let (mut outputs, mut decided) = (Vec::new(), Vec::new());
+        for (doc, record) in process.disk.list("", None, usize::MAX).map_err(|e| fails(&e))? {
+            if !record.is_absent() || record.heads.is_empty() || now.since(record.modified) < keep {
+                continue;
+            }
+            match process.engine.drop_document(now, doc.clone(), record.heads.clone(), &mut outputs) {
+                Ok(false) => {}
+                Ok(true) => {
+                    trace.note(now.0, "drop", &[node as u64], || format!("node {node} drops {doc:?}"));
+                    let known: Vec<NodeId> =
+                        process.engine.core().acknowledged(now).map(|(known, _)| known).collect();
+                    decided.push((doc, record.heads, known));
+                }
+                Err(_) => {
+                    process.fail();
+                    break;
+                }
+            }
+        }
+        for (doc, heads, known) in decided {
+            checks.dropped.decided(&checks.history, node, nodes, &known, &doc, &heads)?;
+        }
+        self.perform(node, outputs);
         Ok(())
     }
 
@@ -381,6 +525,14 @@ impl World {
                             _ => "nothing".into(),
                         };
                         format!("node {node}, link {}: {from:?}: {found}", link.0)
+                    });
+                    let late = self.now + self.rng.u64(..10);
+                    self.agenda.push(late, Happening::Feed { node, run, event });
+                }
+                Output::Gather { link, gather: task } => {
+                    let event = gather(&process.disk, link, &task).unwrap_or(Event::LinkDown { link });
+                    self.trace.note(self.now, "gather", &[node as u64], || {
+                        format!("node {node}, link {}: {task:?}", link.0)
                     });
                     let late = self.now + self.rng.u64(..10);
                     self.agenda.push(late, Happening::Feed { node, run, event });

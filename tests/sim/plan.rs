@@ -1,7 +1,7 @@
 //! What a seed decides beforehand: the shape of the cluster, its limits, and what befalls it.
 
 use fastrand::Rng;
-use syncline::base::limits::{HOLD_BYTES, LINK_WINDOW_BYTES, MARK_EVERY, RING_BYTES};
+use syncline::base::limits::{HOLD_BYTES, LINK_WINDOW_BYTES, MARK_EVERY, MARK_LEAST, RING_BYTES};
 use syncline::base::{Bounds, Role};
 
 /// Writes that a run has at least, faults, and kinds of them: a run with fewer proves too little.
@@ -11,6 +11,13 @@ pub const KINDS: usize = 3;
 
 /// Writes tried, beyond those that faults are expected to thwart.
 const TRIED: usize = 305;
+
+/// In one of so many runs with such faults a folder is copied, and started beside its original.
+const COPIES_ONE_IN: u8 = 5;
+
+/// Off, until original and copy are told apart although each of them begins new incarnations above the other's: see
+/// seeds 250 and 272. Meanwhile such a node comes back empty.
+const COPIES: bool = false;
 
 /// Faults begin from here to there, in milliseconds.
 const FAULTS_FROM: u64 = 1_000;
@@ -33,6 +40,8 @@ pub struct Plan {
     /// The nodes of which a backup is made, and when.
     pub backups: Vec<(u64, usize)>,
     pub faults: Vec<(u64, Fault)>,
+    /// Deleted documents are dropped after so many milliseconds.
+    pub keep_deleted: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +101,17 @@ pub enum Fault {
         node: usize,
         down: u64,
     },
+    /// The node loses its disk, and comes back as a new one.
+    Lose {
+        node: usize,
+        down: u64,
+    },
+    /// The node loses its disk, and comes back with a copy of another's, which runs on beside it.
+    Copy {
+        from: usize,
+        node: usize,
+        down: u64,
+    },
 }
 
 impl Fault {
@@ -107,6 +127,8 @@ impl Fault {
             Fault::Break { .. } => 7,
             Fault::Fill { .. } => 8,
             Fault::Restore { .. } => 9,
+            Fault::Lose { .. } => 10,
+            Fault::Copy { .. } => 11,
         }
     }
 }
@@ -154,7 +176,50 @@ impl Plan {
             faults,
             roles,
             dials,
+            keep_deleted: None,
         }
+    }
+
+    /// Adds what only those are for who do not have everything in their logs.
+    pub fn mend(&mut self, rng: &mut Rng) {
+        let nodes = self.roles.len();
+        if rng.u8(..4) > 0 {
+            self.bounds.mark_every = self.bounds.mark_every.min(rng.u64(1..24));
+            self.bounds.log_keep = rng.u64(1_000..12_000);
+            self.bounds.log_most = self.bounds.log_keep + rng.u64(500..12_000);
+        }
+        self.keep_deleted = rng.bool().then(|| *rng.choice(&[500, 2_000, 6_000]).unwrap_or(&500));
+        let masters: Vec<usize> = (0..nodes).filter(|n| self.roles[*n] == Role::Master).collect();
+        let mut some = |one_in: u8, fault: fn(usize, usize, u64) -> Fault| {
+            if rng.u8(..one_in) == 0 {
+                let node = *rng.choice(&masters).unwrap_or(&0);
+                let other = *rng.choice(&masters).unwrap_or(&0);
+                let any = rng.usize(..nodes);
+                let (node, other) = if node == other { (any, any) } else { (node, other) };
+                let fault = fault(node, other, rng.u64(10..4_000));
+                self.faults.push((rng.u64(FAULTS_FROM..FAULTS_TO), fault));
+            }
+        };
+        some(3, |node, _, down| Fault::Lose { node, down });
+        some(6, |node, _, down| Fault::Lose { node, down });
+        some(2, |node, _, down| Fault::Stop { node, down: 6_000 + 2 * down });
+        some(COPIES_ONE_IN, |node, from, down| match node == from || !COPIES {
+            true => Fault::Lose { node, down },
+            false => Fault::Copy { from, node, down },
+        });
+        // Else repairs are over before anything is trimmed.
+        let lost = self.faults.iter().filter_map(|(at, fault)| match fault {
+            Fault::Lose { node, down } => Some((at + down, *node)),
+            _ => None,
+        });
+        for (at, node) in lost.collect::<Vec<_>>() {
+            if rng.bool() {
+                self.faults
+                    .push((at, Fault::Slow { node, by: rng.u64(200..1_200), ms: rng.u64(2_000..6_000) }));
+            }
+        }
+        self.bounds.mark_least = *rng.choice(&[1, 8, MARK_LEAST]).unwrap_or(&1);
+        self.faults.sort_by_key(|(at, _)| *at);
     }
 }
 
@@ -192,6 +257,7 @@ fn bounds(rng: &mut Rng) -> Bounds {
         hold: pick(HOLD_BYTES, &[30_000, 60_000]),
         ring: pick(RING_BYTES, &[1_000, 4_000, 20_000]),
         mark_every: pick(MARK_EVERY as usize, &[1, 4, 32]) as u64,
+        ..Bounds::default()
     }
 }
 

@@ -20,12 +20,12 @@ fn caught(bug: Bug, invariants: &[&str]) {
 
 #[test]
 fn planted_acknowledgement_before_the_fsync_is_caught() {
-    caught(Bug::AcknowledgeBeforeFsync, &["acknowledged", "unique", "causes"]);
+    caught(Bug::AcknowledgeBeforeFsync, &["acknowledged", "unique", "causes", "log"]);
 }
 
 #[test]
 fn planted_skipping_of_an_entry_is_caught() {
-    caught(Bug::SkipEntry, &["heads", "causes", "acknowledged", "converged"]);
+    caught(Bug::SkipEntry, &["log", "covers", "heads", "causes", "acknowledged", "converged"]);
 }
 
 #[test]
@@ -36,4 +36,24 @@ fn planted_reuse_of_an_origin_is_caught() {
 #[test]
 fn planted_commit_without_causes_is_caught() {
     caught(Bug::CommitWithoutCauses, &["causes"]);
+}
+
+#[test]
+fn planted_merging_of_a_late_vector_is_caught() {
+    caught(Bug::MergeLateVector, &["covers"]);
+}
+
+#[test]
+fn planted_trimming_during_a_repair_is_caught() {
+    caught(Bug::TrimDuringRepair, &["log"]);
+}
+
+#[test]
+fn planted_forgetting_of_the_floor_is_caught() {
+    caught(Bug::ForgetFloor, &["log"]);
+}
+
+#[test]
+fn planted_dropping_before_all_have_the_deletion_is_caught() {
+    caught(Bug::DropTooEarly, &["dropped"]);
 }

@@ -1,7 +1,7 @@
 //! Messages in short words, for a readable trace.
 
 use syncline::base::VersionVector;
-use syncline::wire::Message;
+use syncline::wire::{Message, Repair};
 
 pub fn message(message: &Message) -> String {
     match message {
@@ -16,6 +16,14 @@ pub fn message(message: &Message) -> String {
         Message::Request { start, stop } => format!("request, start {start:?}, stop {stop:?}"),
         Message::Acknowledge(moved) => format!("acknowledge {}", vector(moved)),
         Message::Heartbeat(beat) => format!("heartbeat at {} with {} rows", beat.log_head, beat.nodes.len()),
+        Message::Repair(repair) => match &**repair {
+            Repair::Start { vector: start, .. } => format!("repair from {}", vector(start)),
+            Repair::Leaves { group, .. } => format!("leaves of group {group}"),
+            Repair::Pushes(pushes) => {
+                format!("pushes {:?}", pushes.iter().map(|p| &p.doc).collect::<Vec<_>>())
+            }
+            other => format!("repair: {other:?}"),
+        },
         Message::Goodbye(reason) => format!("goodbye: {reason}"),
         Message::Unknown(kind) => format!("of kind {kind}"),
     }

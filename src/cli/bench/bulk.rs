@@ -2,6 +2,7 @@
 //!
 //! The lines are made while they are sent, and answers are read meanwhile, as any client of the call must do.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +16,7 @@ use crate::cli::output::Failure;
 use crate::cli::scratch::Scratch;
 
 /// Bytes of each document's JSON.
-const DOCUMENT: usize = 300;
+pub const DOCUMENT: usize = 300;
 
 /// Bytes that are handed to the socket at once.
 const PIECE: usize = 64 << 10;
@@ -50,16 +51,8 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     // The first round is a warm-up.
     for round in 0..=options.rounds {
         let (start, cpu) = (Instant::now(), node.cpu());
-        let share = options.documents / options.connections;
-        let mut loads = tokio::task::JoinSet::new();
-        for n in 0..options.connections {
-            let count = share + if n == 0 { options.documents % options.connections } else { 0 };
-            loads.spawn(load(node.at, next, count));
-            next += count;
-        }
-        while let Some(done) = loads.join_next().await {
-            done.map_err(|e| Failure::refused(format!("the load generator failed: {e}")))??;
-        }
+        fill(node.at, next, options.documents, options.connections).await?;
+        next += options.documents;
         let rate = options.documents as f64 / start.elapsed().as_secs_f64();
         eprintln!("round {round} of {}: {rate:.0} documents/s", options.rounds);
         if round > 0 {
@@ -75,8 +68,26 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     Ok(figures)
 }
 
-/// One bulk request, of documents that were not there before.
-async fn load(at: std::net::SocketAddr, first: u64, count: u64) -> Result<(), Failure> {
+/// Creates that many documents, which were not there before; the first has the number `first`.
+///
+/// # Errors
+/// When the node does not take one.
+pub async fn fill(at: SocketAddr, first: u64, count: u64, connections: u64) -> Result<(), Failure> {
+    let mut loads = tokio::task::JoinSet::new();
+    let mut next = first;
+    for n in 0..connections {
+        let share = count / connections + u64::from(n < count % connections);
+        loads.spawn(load(at, next, share));
+        next += share;
+    }
+    while let Some(done) = loads.join_next().await {
+        done.map_err(|e| Failure::refused(format!("the load generator failed: {e}")))??;
+    }
+    Ok(())
+}
+
+/// One bulk request.
+async fn load(at: SocketAddr, first: u64, count: u64) -> Result<(), Failure> {
     let mut line = line();
     let length = line.fill(&[]).len() as u64 * count;
     let mut socket = TcpStream::connect(at).await.map_err(no_connection)?;

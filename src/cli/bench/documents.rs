@@ -29,6 +29,8 @@ struct Puts {
 pub struct Patches {
     template: Template,
     documents: u64,
+    /// Between the numbers of two of them.
+    apart: u64,
     next: u64,
     left: u64,
 }
@@ -44,19 +46,31 @@ impl Requests for Puts {
 impl Patches {
     /// Those of writer number `writer`, at most `count`.
     pub fn new(at: SocketAddr, documents: u64, writer: u64, count: u64) -> Self {
-        Self::within("/v1/docs/bench/DDDDD", at, documents, writer, count)
+        Self::within("/v1/docs/bench/DDDDD", at, documents, writer * APART, count)
     }
 
     /// Those of other documents, which are made by their first change.
     pub fn beside(at: SocketAddr, documents: u64, writer: u64) -> Self {
-        Self::within("/v1/docs/beside/DDDDD", at, documents, writer, u64::MAX)
+        Self::within("/v1/docs/beside/DDDDD", at, documents, writer * APART, u64::MAX)
     }
 
-    fn within(path: &str, at: SocketAddr, documents: u64, writer: u64, count: u64) -> Self {
+    /// Those of documents that a bulk request has made, each of another one until all have had a turn. Two that begin
+    /// `count` apart have none in common.
+    pub fn of_bulk(at: SocketAddr, documents: u64, first: u64, count: u64) -> Self {
+        Self::within("/v1/docs/bulk/00DDDDDDDD", at, documents, first, count)
+    }
+
+    /// The same of so many documents that stand `apart` in the order of all. Without end.
+    pub fn of_some(at: SocketAddr, documents: u64, apart: u64, writer: u64) -> Self {
+        Self { apart, ..Self::of_bulk(at, documents, writer * APART, u64::MAX) }
+    }
+
+    fn within(path: &str, at: SocketAddr, documents: u64, next: u64, count: u64) -> Self {
         let body = r#"{"fFF":"value VVVVVVVVVVVVV"}"#;
         let bytes = request("PATCH", path, at, "application/merge-patch+json", body);
-        let template = Template::new(bytes, &["DDDDD", "FF", "VVVVVVVVVVVVV"]);
-        Self { template, documents, next: writer * APART, left: count }
+        let mark = path.trim_start_matches(|c| c != 'D');
+        let template = Template::new(bytes, &[mark, "FF", "VVVVVVVVVVVVV"]);
+        Self { template, documents, apart: 1, next, left: count }
     }
 }
 
@@ -65,7 +79,8 @@ impl Requests for Patches {
         self.left = self.left.checked_sub(1)?;
         self.next += 1;
         let (n, documents) = (self.next, self.documents);
-        Some(self.template.fill(&[n.wrapping_mul(STRIDE) % documents, n / documents % FIELDS, n]))
+        let document = n.wrapping_mul(STRIDE) % documents * self.apart;
+        Some(self.template.fill(&[document, n / documents % FIELDS, n]))
     }
 }
 

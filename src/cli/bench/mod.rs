@@ -5,11 +5,15 @@ mod bare;
 mod bulk;
 mod converge;
 mod documents;
+mod fanout;
 mod ingest;
 mod load;
 mod nodes;
 mod observer;
 mod read;
+mod reconnect;
+mod store;
+mod wire;
 mod write;
 
 use std::path::PathBuf;
@@ -39,6 +43,12 @@ enum Which {
     Read(read::Options),
     /// New documents a second through one bulk request a connection
     Bulk(bulk::Options),
+    /// Two masters whose link was cut: bytes and time until they are equal, by log and by digest; and a new node
+    Reconnect(reconnect::Options),
+    /// What a million documents take: memory, time of a start, CPU of a write; and histories on disk
+    Store(store::Options),
+    /// Subscribers of documents that change: how soon and how many they are told, and what they cost
+    Fanout(fanout::Options),
     /// What `write` and `read` compare with
     #[command(hide = true)]
     BareHandler {
@@ -113,6 +123,11 @@ impl Which {
             Which::Ingest(options) => report("ingest", options.common.json, ingest::run(&options).await?),
             Which::Read(options) => report("read", options.common.json, read::run(&options).await?),
             Which::Bulk(options) => report("bulk", options.common.json, bulk::run(&options).await?),
+            Which::Reconnect(options) => {
+                report("reconnect", options.common.json, reconnect::run(&options).await?)
+            }
+            Which::Store(options) => report("store", options.common.json, store::run(&options).await?),
+            Which::Fanout(options) => report("fanout", options.common.json, fanout::run(&options).await?),
             Which::BareHandler { bytes } => bare::run(bytes).await,
         }
     }

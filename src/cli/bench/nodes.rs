@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::load::{Connection, no_connection, request};
 use crate::base::Role;
+use crate::cli::client::{Client, next_page};
 use crate::cli::output::Failure;
 use crate::cli::scratch::Scratch;
 
@@ -40,12 +41,27 @@ impl Process {
     /// # Errors
     /// When it does not start.
     pub async fn node(scratch: &Scratch, name: &str, role: Role, links: &[String]) -> Result<Self, Failure> {
+        Self::node_with(scratch, name, role, links, &[]).await
+    }
+
+    /// The same with further settings, or with the folder that an earlier one of that name has left.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn node_with(
+        scratch: &Scratch,
+        name: &str,
+        role: Role,
+        links: &[String],
+        settings: &[&str],
+    ) -> Result<Self, Failure> {
         let mut args = vec!["serve".to_owned(), "--listen".into(), "127.0.0.1:0".into()];
         let folder = scratch.path().join(name);
         args.extend(["--name".to_owned(), name.to_owned(), "--role".into(), role.to_string()]);
         args.extend(["--data-dir".to_owned(), folder.display().to_string()]);
         let link = if role == Role::Master { "--peer" } else { "--upstream" };
         args.extend(links.iter().flat_map(|url| [link.to_owned(), url.clone()]));
+        args.extend(settings.iter().map(|setting| (*setting).to_owned()));
         Self::start(args).await
     }
 
@@ -86,6 +102,21 @@ impl Process {
         cpu_of(self.child.id())
     }
 
+    /// Bytes of memory that it has now, and the most that it ever had; None where `/proc` does not tell.
+    pub fn resident(&self) -> Option<(u64, u64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let kilobytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        Some((kilobytes("VmRSS")? << 10, kilobytes("VmHWM")? << 10))
+    }
+
+    /// Kilobytes of memory that it has now; 0 where `/proc` does not tell.
+    pub fn memory(&self) -> u64 {
+        self.resident().map_or(0, |(now, _)| now >> 10)
+    }
+
     /// # Errors
     /// When it does not answer.
     pub async fn standing(&self) -> Result<Standing, Failure> {
@@ -97,6 +128,46 @@ impl Process {
         let digest = me["digest"].as_str().unwrap_or_default().to_owned();
         let linked = me["links"].as_array().map_or(0, Vec::len);
         Ok(Standing { vector, digest, linked })
+    }
+
+    /// Is it ready for clients?
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn is_ready(&self) -> Result<bool, Failure> {
+        let mut connection = Connection::open(self.at).await.map_err(no_connection)?;
+        let ask = request("GET", "/readyz", self.at, "application/json", "");
+        Ok(connection.exchange(&ask).await.map_err(no_connection)? == 200)
+    }
+
+    /// Of its metrics the one that is named so, and has no labels.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub async fn metric(&self, name: &str) -> Result<f64, Failure> {
+        let mut connection = Connection::open(self.at).await.map_err(no_connection)?;
+        connection.succeed(&request("GET", "/metrics", self.at, "text/plain", "")).await?;
+        let text = String::from_utf8_lossy(connection.body());
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.ok_or_else(|| Failure::refused(format!("no metric {name}")))
+    }
+
+    /// Bytes of all documents' changes, as the list counts them.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn stored(&self) -> Result<u64, Failure> {
+        let url = self.url().parse().map_err(|e| Failure::refused(format!("{}: {e}", self.url())))?;
+        let client = Client::new(url, None);
+        let (mut bytes, mut next) = (0, Some("/v1/docs?limit=10000".to_owned()));
+        while let Some(page) = next {
+            let answer = client.get(&page).await?;
+            let list: Value = answer.json()?;
+            let rows = list["documents"].as_array().map(Vec::as_slice).unwrap_or_default();
+            bytes += rows.iter().filter_map(|row| row["bytes"].as_u64()).sum::<u64>();
+            next = next_page(&answer);
+        }
+        Ok(bytes)
     }
 }
 

@@ -71,6 +71,7 @@ mod tests {
             url: None,
             incarnation: 1,
             vector: vector.iter().map(|(origin, counter)| ((*origin).to_owned(), *counter)).collect(),
+            closed: Vec::new(),
             digest: digest.into(),
             links: Vec::new(),
             behind: 0,

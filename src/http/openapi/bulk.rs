@@ -17,8 +17,8 @@ pub(super) fn add_to(paths: &mut Paths) {
     let answers = "{\"line\":1,\"id\":\"a\",\"status\":201,\"version\":[\"6d1e…\"]}\n\
                    {\"line\":2,\"id\":\"b\",\"status\":200,\"version\":[\"03ab…\"]}\n";
     let body = Body::new(
-        "A JSON object a line: `id`, one of `put` (a document), `patch` (a merge patch) and `ops` (operations), and \
-         where wanted `parents` (a version) and `author`",
+        "A JSON object a line: `id`, one of `put` (a document), `patch` (a merge patch), `ops` (operations) and \
+         `delete` (`true`), and where wanted `parents` (a version) and `author`",
     )
     .of(NDJSON, text(), json!(lines));
     let answer = Body::new(

@@ -8,7 +8,7 @@ use utoipa::openapi::{KnownFormat, Paths, SchemaFormat};
 
 use super::DOCUMENTS;
 use super::call::{Answer, Body, Call};
-use super::shape::{DOCUMENT, VERSION, array, integer, named, object, text};
+use super::shape::{DOCUMENT, VERSION, array, flag, integer, named, object, text};
 use crate::base::limits::{LIST_PAGE, LIST_PAGE_MOST};
 use crate::http::problem::{BUSY, STOPPING, STORAGE};
 
@@ -32,6 +32,7 @@ pub(super) fn add_to(paths: &mut Paths) {
         .query("after", text(), "Only ids after this one: `next` of the page before")
         .query("limit", limit, "Documents on a page")
         .query("include", text().enum_values(Some(["value"])), "`value`: with the documents themselves")
+        .query("typed", flag(), "With `include=value`: the documents as typed JSON. Alone it is refused")
         .answers(
             StatusCode::OK,
             Answer::new(body).header("Link", text(), "`<address>; rel=\"next\"`, where there is more"),
@@ -45,7 +46,10 @@ pub(super) fn shapes(components: ComponentsBuilder) -> ComponentsBuilder {
     let row = object([
         ("id", text().into()),
         ("version", named(VERSION).into()),
-        ("etag", text().description(Some("Of the JSON, as in the header")).into()),
+        (
+            "etag",
+            text().description(Some("Of the JSON, typed where the values are, as in the header")).into(),
+        ),
         ("changes", integer(0).description(Some("How many are stored")).into()),
         ("bytes", integer(0).description(Some("How much is stored")).into()),
         ("created", time().description(Some("When this node first had it")).into()),

@@ -10,6 +10,8 @@ mod description;
 mod documents;
 mod health;
 mod list;
+mod live;
+mod metrics;
 mod past;
 mod shape;
 #[cfg(test)]
@@ -34,6 +36,7 @@ pub(super) const PATH: &str = "/openapi.json";
 
 const DOCUMENTS: &str = "Documents";
 const CLUSTER: &str = "Cluster";
+const LIVE: &str = "Live reads";
 const HEALTH: &str = "Health";
 const DESCRIPTION: &str = "Description";
 
@@ -61,11 +64,14 @@ fn description() -> OpenApi {
     past::add_to(&mut paths);
     bulk::add_to(&mut paths);
     list::add_to(&mut paths);
+    live::add_to(&mut paths);
     cluster::add_to(&mut paths);
+    metrics::add_to(&mut paths);
     health::add_to(&mut paths);
     description::add_to(&mut paths);
     let mut components = shape::add_to(ComponentsBuilder::new());
     components = list::shapes(components);
+    components = live::shapes(components);
     components = past::shapes(components);
     components = cluster::shapes(components);
     components = health::shapes(components);
@@ -80,6 +86,7 @@ fn description() -> OpenApi {
         .license(Some(license.build()));
     let tags = [
         (DOCUMENTS, "Reading and writing. A document's id may have slashes"),
+        (LIVE, "Documents as they change"),
         (CLUSTER, "How the nodes stand, as this one sees it"),
         (HEALTH, "For whoever starts nodes, and whoever sends clients to them. Without a token"),
         (DESCRIPTION, "This description. Without a token"),

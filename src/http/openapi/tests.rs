@@ -1,15 +1,17 @@
 //! Is all of it told, and nothing else?
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::http::Method;
 use serde_json::Value;
 
 use super::TEXT;
-use crate::http::problem::{BAD_METHOD, KINDS, NO_ROUTE, NOT_YET};
-use crate::http::router;
+use crate::http::problem::{BAD_METHOD, KINDS, NO_ROUTE};
 use crate::http::target::Part;
-use crate::http::tests::{call, site, snapshot};
+use crate::http::tests::metrics::watched;
+use crate::http::tests::{call, routes as all_routes, site, snapshot};
+use crate::http::{Access, Requests, metrics};
 
 /// The router's pattern for a document, and for the id that is refused for being empty.
 const DOCUMENT: &str = "/v1/docs/{*id}";
@@ -58,7 +60,9 @@ fn routes(router: &axum::Router) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_is_described_and_nothing_else_is() {
     let site = site();
-    let routes = routes(&router(site.node.clone()));
+    let served = all_routes(site.node.clone(), Arc::new(Access::open()));
+    let served = served.merge(metrics(site.node.clone(), Arc::new(Requests::new())));
+    let routes = routes(&served);
     for known in [DOCUMENT, EMPTY, "/v1/docs", "/livez"] {
         assert!(routes.contains(known), "axum shows its routes in another way: {routes:?}");
     }
@@ -71,7 +75,7 @@ async fn every_route_is_described_and_nothing_else_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_is_described_and_no_other_is_answered() {
-    let site = site();
+    let site = watched();
     for (path, methods) in calls() {
         for method in METHODS {
             let answer = site.ask(call(method.as_str(), &path.replace("{id}", "a"), &[], "")).await;
@@ -90,7 +94,7 @@ async fn every_method_is_described_and_no_other_is_answered() {
 fn every_type_of_problem_is_described() {
     let paths = described()["paths"].to_string();
     // What is answered where no call is described, or to a line of one.
-    let elsewhere = [NO_ROUTE.name, BAD_METHOD.name, NOT_YET.name];
+    let elsewhere = [NO_ROUTE.name, BAD_METHOD.name];
     for kind in KINDS.iter().filter(|kind| !elsewhere.contains(&kind.name)) {
         assert!(paths.contains(&format!("\"{}\"", kind.urn())), "no call answers {}", kind.name);
     }

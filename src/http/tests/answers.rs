@@ -28,9 +28,16 @@ async fn options_tells_what_every_route_takes() {
         ("/v1/docs/a", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
         ("/v1/docs/a/changes", "GET, HEAD, POST, OPTIONS"),
         ("/v1/docs", "GET, HEAD, OPTIONS"),
+        ("/v1/docs/a/history", "GET, HEAD, OPTIONS"),
+        ("/v1/docs/a/conflicts", "GET, HEAD, OPTIONS"),
+        ("/v1/bulk", "POST, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+        ("/docs", "GET, HEAD, OPTIONS"),
         ("/v1/cluster", "GET, HEAD, OPTIONS"),
         ("/livez", "GET, HEAD, OPTIONS"),
         ("/readyz", "GET, HEAD, OPTIONS"),
+        // The node as a whole.
+        ("*", "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"),
     ];
     for (path, allowed) in cases {
         let answer = site.ask(call("OPTIONS", path, &[], "")).await.ok(204);
@@ -46,6 +53,8 @@ async fn options_tells_what_every_route_takes() {
     assert_eq!(document.header("accept-patch"), patches);
     let changes = site.ask(call("OPTIONS", "/v1/docs/a/changes", &[], "")).await;
     assert_eq!(changes.header("accept-post"), "application/vnd.automerge");
+    let bulk = site.ask(call("OPTIONS", "/v1/bulk", &[], "")).await;
+    assert_eq!(bulk.header("accept-post"), "application/x-ndjson");
     site.ask(call("OPTIONS", "/nothing", &[], "")).await.problem(404, "no-such-resource");
     site.ask(call("OPTIONS", "/v1/docs/", &[], "")).await.problem(422, "bad-id");
 }
@@ -139,6 +148,17 @@ async fn conditions_of_a_read_are_judged_in_their_order() {
     ask(&format!("W/{tag}"), "\"x\"").await.problem(412, "precondition-failed");
     ask("\"x\"", "*").await.problem(412, "precondition-failed");
     ask(tag, &format!("W/{tag}")).await.ok(304);
+    // Others' tags may look like anything, and lists go over several lines; what is no list is refused.
+    ask(&format!("\"a,b\", {tag}"), "\"*\"").await.ok(200);
+    ask(tag, &format!("\"x,{}\"", tag.trim_matches('"'))).await.ok(200);
+    let lines = [("if-none-match", "\"x\""), ("if-none-match", tag)];
+    let mut two = call("GET", "/v1/docs/a", &lines[..1], "");
+    two.headers_mut().append(lines[1].0, lines[1].1.parse().expect("a value"));
+    site.ask(two).await.ok(304);
+    for list in ["x", &format!("*, {tag}"), &format!("{tag} {tag}")] {
+        assert_eq!(ask("*", list).await.problem(400, "malformed")["header"], "if-none-match");
+        assert_eq!(ask(list, "*").await.problem(400, "malformed")["header"], "if-match");
+    }
     // What would be refused anyway is, whatever the condition.
     site.get_with("/v1/docs/none", "if-match", "*").await.problem(404, "not-found");
     site.get_with("/v1/docs/a?x", "if-match", "\"x\"").await.problem(400, "malformed");

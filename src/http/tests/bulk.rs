@@ -63,7 +63,15 @@ async fn a_line_that_is_refused_does_not_stop_the_others() {
         (r#"{"id": "a", "put": {}, "author": 7}"#.into(), 422, "refused", Some("/author")),
         (r#"{"id": "a", "put": {}, "parents": ["x"]}"#.into(), 422, "refused", Some("/parents")),
         (format!(r#"{{"id": "a", "put": {{}}, "parents": ["{unknown}"]}}"#), 503, "not-yet-converged", None),
-        (r#"{"id": "a", "delete": true}"#.into(), 404, "not-implemented", None),
+        (r#"{"id": "a", "delete": true}"#.into(), 404, "not-found", None),
+        (r#"{"id": "a", "delete": false}"#.into(), 422, "refused", Some("/delete")),
+        (r#"{"id": "a", "delete": true, "put": {}}"#.into(), 422, "refused", Some("")),
+        (
+            format!(r#"{{"id": "first", "delete": true, "parents": ["{unknown}"]}}"#),
+            503,
+            "not-yet-converged",
+            None,
+        ),
         (format!(r#"{{"id": "a", "put": {{"long": "{long}"}}}}"#), 413, "too-large", None),
     ];
     let mut lines: Vec<&str> = vec![r#"{"id": "first", "put": {"n": 1}}"#];
@@ -81,6 +89,24 @@ async fn a_line_that_is_refused_does_not_stop_the_others() {
         site.get(&format!("/v1/docs/{id}")).await.ok(200);
     }
     site.get("/v1/docs/a").await.problem(404, "not-found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_deletes_and_with_parents_only_what_they_name() {
+    let site = site();
+    let one = site.put("/v1/docs/a", r#"{"one": 1}"#).await.ok(201).json()["version"].clone();
+    site.put("/v1/docs/a", r#"{"one": 1, "two": 2}"#).await.ok(200);
+    let line = |parents: &str| format!("{{\"id\": \"a\", \"delete\": true{parents}}}\n");
+    let answers = bulk(&site, line(&format!(", \"parents\": {one}"))).await;
+    assert_eq!(shown(&answers), [(1, "a", 204)]);
+    // The second write is a head beside the deletion.
+    let there = site.get("/v1/docs/a").await.ok(200);
+    assert_eq!(there.header("version").matches('"').count(), 4);
+    let answers = bulk(&site, line("") + &line("")).await;
+    assert_eq!(shown(&answers), [(1, "a", 204), (2, "a", 410)]);
+    let gone = site.get("/v1/docs/a").await.problem(410, "gone");
+    assert_eq!(gone["version"], answers[0]["version"]);
+    assert_eq!(shown(&bulk(&site, r#"{"id": "a", "put": {}}"#).await), [(1, "a", 201)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +129,7 @@ async fn answers_come_while_the_body_is_still_sent_and_it_may_be_longer_than_any
         Some((Ok::<_, std::io::Error>(piece), receiver))
     });
     let request = call("POST", "/v1/bulk", &[NDJSON], Body::from_stream(body));
-    let asked = tokio::spawn(site.router.clone().oneshot(request));
+    let asked = tokio::spawn(site.routes.clone().oneshot(request));
     let send = async |text: String| sender.send(text.into()).await.expect("a reader");
     send("{\"id\": \"a\", \"put\": {\"n\"".into()).await;
     send(": 1}}\n{\"id\":".into()).await;

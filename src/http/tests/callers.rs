@@ -134,7 +134,7 @@ async fn links_and_upgrades_are_guarded_alike() {
     let links = Router::new().route("/v1/peer", get(|| async { "linked" }));
     let mut site = site();
     let inner = crate::http::router(site.node.clone()).merge(links);
-    site.router = guard(inner, Arc::new(Access::with_tokens(tokens())));
+    site.routes = guard(inner, Arc::new(Access::with_tokens(tokens())));
     let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
     let ask = |extra: &[(&'static str, &'static str)]| {
         let headers: Vec<_> = upgrade.iter().chain(extra).copied().collect();
@@ -145,4 +145,7 @@ async fn links_and_upgrades_are_guarded_alike() {
     let peer = ("authorization", "Bearer peer-0123456789ab");
     assert_eq!(ask(&[peer]).await.ok(200).body, "linked");
     ask(&[peer, ("origin", "http://evil.example")]).await.problem(403, "origin-not-allowed");
+    let other = site.ask(call("POST", "/v1/peer", &[peer], "")).await;
+    other.problem(405, "method-not-allowed");
+    assert_eq!(other.header("allow"), "GET, HEAD, OPTIONS");
 }

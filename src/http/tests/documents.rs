@@ -170,13 +170,22 @@ async fn a_write_at_what_was_read_loses_nobodys_update() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_values_of_one_field_are_counted() {
+async fn two_values_of_one_field_are_counted_until_one_is_written_even_the_one_that_is_shown() {
     let site = site();
     let read = site.put("/v1/docs/a", r#"{"a": 1}"#).await.ok(201);
     site.patch("/v1/docs/a", r#"{"a": 2}"#).await.ok(200);
     let headers = [("content-type", "application/json"), ("parents", read.header("version"))];
     site.ask(call("PUT", "/v1/docs/a", &headers, r#"{"a": 3}"#)).await.ok(200);
-    assert_eq!(site.get("/v1/docs/a").await.header("conflicts"), "1");
+    let shown = site.get("/v1/docs/a").await;
+    assert_eq!(shown.header("conflicts"), "1");
+    let body = String::from_utf8(shown.body.to_vec()).expect("JSON");
+    let settled = site.put("/v1/docs/a", &body).await.ok(200);
+    assert_ne!(settled.header("version"), shown.header("version"));
+    let read = site.get("/v1/docs/a").await;
+    assert_eq!(read.body, shown.body);
+    assert!(!read.headers.contains_key("conflicts"));
+    // Now it changes nothing.
+    assert_eq!(site.put("/v1/docs/a", &body).await.header("version"), settled.header("version"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use super::{Answer, config, site, site_with};
 use crate::base::Role;
 use crate::base::limits::MAX_BODY_BYTES;
 use crate::crdt::EditError;
-use crate::http::problem::{BUSY, FAILED, FENCED, KINDS, Problem, TOO_SLOW};
+use crate::http::problem::{BUSY, CROWDED, FAILED, FENCED, KINDS, Problem, REFETCH, TOO_MANY, TOO_SLOW};
 use crate::http::{Access, Right, Token};
 use crate::node::{NodeConfig, NodeError};
 
@@ -165,6 +165,8 @@ async fn bulk() {
         "\n",
         r#"{"id": "b", "patch": {"x": 1}, "author": "Ann"}"#,
         "\n\n",
+        r#"{"id": "b", "delete": true}"#,
+        "\n",
         r#"{"id": "", "put": {}}"#,
         "\nno JSON\n",
     );
@@ -215,6 +217,9 @@ async fn resources() {
     tape.ask(&lonely, "Not ready", ("GET", "/readyz"), &[], "").await.ok(503);
     tape.ask(&site, "The description", ("GET", "/openapi.json"), &[], "").await.ok(200);
     tape.ask(&site, "The page that shows it", ("GET", "/docs"), &[], "").await.ok(200);
+    let new = super::site();
+    tape.ask(&new, "The feed of an empty node", ("GET", "/v1/changes"), &[], "").await.ok(200);
+    tape.ask(&new, "No WebSocket", ("GET", "/v1/subscribe"), &[], "").await.ok(426);
     tape.ask(&site, "Which methods", ("OPTIONS", "/v1/docs/a/1"), &[], "").await.ok(204);
     tape.ask(&site, "Nothing", ("GET", "/v1/nothing"), &[], "").await.ok(404);
     tape.end();
@@ -254,6 +259,9 @@ async fn refusals() {
         (&BUSY, NodeError::Busy.into()),
         (&FENCED, fenced.into()),
         (&FAILED, failed.into()),
+        (&REFETCH, Problem::new(&REFETCH, "this node does not have what the cursor names")),
+        (&TOO_MANY, Problem::new(&TOO_MANY, "a connection has at most 1000")),
+        (&CROWDED, Problem::new(&CROWDED, "this node serves at most 10000 at once")),
         (&TOO_SLOW, Problem::new(&TOO_SLOW, "the whole body must arrive in time")),
     ] {
         let problem: Problem = problem;
@@ -277,7 +285,7 @@ fn every_type_of_problem_is_among_the_exchanges() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/tests/exchanges");
     let files = std::fs::read_dir(folder).expect("the folder").flatten();
     let text: String = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
-    for kind in KINDS.iter().filter(|kind| kind.name != "not-implemented") {
+    for kind in KINDS {
         assert!(text.contains(&format!("\"{}\"", kind.urn())), "no exchange shows {}", kind.name);
     }
 }

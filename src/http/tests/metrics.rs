@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
-
-use super::{Site, call, config, site_with};
+use super::{Site, call, config, routes, site_with};
 use crate::base::Role;
 use crate::http::{Access, Requests, guard, metrics};
 
-fn watched() -> Site {
+pub fn watched() -> Site {
     let site = site_with(config(Role::Master), Access::open());
-    let router: Router = site.router.merge(metrics(site.node.clone(), Arc::new(Requests::new())));
-    Site { router: guard(router, Arc::new(Access::open())), ..site }
+    let routes = routes(site.node.clone(), Arc::new(Access::open()));
+    let routes = routes.merge(metrics(site.node.clone(), Arc::new(Requests::new())));
+    Site { routes: guard(routes, Arc::new(Access::open())), ..site }
 }
 
 async fn text(site: &Site) -> String {

@@ -5,7 +5,8 @@ mod bulk;
 mod callers;
 mod documents;
 mod exchanges;
-mod metrics;
+mod feed;
+pub(super) mod metrics;
 mod past;
 mod patches;
 mod refusals;
@@ -14,6 +15,7 @@ mod serve;
 pub(super) mod snapshot;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,9 +23,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::{Access, guard, router};
-use crate::base::Role;
+use super::{Access, Guarded, Requests, guard, live, router};
+use crate::base::{Bounds, Role};
 use crate::node::{Node, NodeConfig};
 use crate::store::MemoryStore;
 
@@ -31,7 +35,7 @@ use crate::store::MemoryStore;
 pub(super) struct Site {
     pub node: Node,
     disk: MemoryStore,
-    router: Router,
+    routes: Guarded,
 }
 
 pub(super) struct Answer {
@@ -41,14 +45,31 @@ pub(super) struct Answer {
 }
 
 fn config(role: Role) -> NodeConfig {
-    NodeConfig { name: "one".into(), role, cluster: "test".into(), url: None, has_peers: false, workers: 2 }
+    NodeConfig {
+        name: "one".into(),
+        role,
+        cluster: "test".into(),
+        url: None,
+        has_peers: false,
+        workers: 2,
+        bounds: Bounds::default(),
+        keep_deleted: Duration::from_secs(3_600),
+    }
 }
 
 fn site_with(config: NodeConfig, access: Access) -> Site {
     let disk = MemoryStore::new();
     let node = Node::start(config, Arc::new(disk.clone())).expect("a node");
-    let router = guard(router(node.clone()), Arc::new(access));
-    Site { node, disk, router }
+    let access = Arc::new(access);
+    let routes = guard(routes(node.clone(), access.clone()), access);
+    Site { node, disk, routes }
+}
+
+/// All that is described.
+pub(super) fn routes(node: Node, access: Arc<Access>) -> Router {
+    let live =
+        live(node.clone(), access, Arc::new(Requests::new()), CancellationToken::new(), TaskTracker::new());
+    router(node).merge(live)
 }
 
 pub(super) fn site() -> Site {
@@ -73,7 +94,7 @@ pub(super) fn call(
 
 impl Site {
     pub async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = crate::http::answer::answer(self.router.clone(), request).await.expect("infallible");
+        let response = crate::http::answer::answer(self.routes.clone(), request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }

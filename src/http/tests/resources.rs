@@ -118,7 +118,29 @@ async fn a_list_with_values_ends_a_page_where_they_are_large() {
         let link = link.to_str().expect("ASCII");
         page = link[1..].split_once('>').expect("an address").0.to_owned();
     }
-    assert_eq!((found, sizes), (ids.map(|id| json!(id)).to_vec(), vec![3, 1]));
+    // A page may end sooner where reading takes long.
+    assert!(sizes.len() > 1 && sizes.iter().all(|size| (1..=3).contains(size)), "{sizes:?}");
+    assert_eq!(found, ids.map(|id| json!(id)));
     assert!(site.get("/v1/docs").await.json()["documents"][0].get("value").is_none());
     site.get("/v1/docs?include=all").await.problem(400, "malformed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_has_typed_values_where_they_are_asked_for() {
+    let site = site();
+    let typed = json!({"n": {"$counter": 2}, "t": {"$text": "x"}});
+    for id in ["p/a", "p/b"] {
+        site.put(&format!("/v1/docs/{id}"), &typed.to_string()).await.ok(201);
+    }
+    for (query, value) in [("&typed=true", typed), ("&typed=false", json!({"n": 2, "t": "x"}))] {
+        let answer = site.get(&format!("/v1/docs?prefix=p%2F&limit=1&include=value{query}")).await.ok(200);
+        let row = &answer.json()["documents"][0];
+        let alone = site.get(&format!("/v1/docs/p/a?{}", &query[1..])).await.ok(200);
+        assert_eq!((&row["value"], row["etag"].as_str()), (&value, Some(alone.header("etag"))));
+        let next = answer.header("link")[1..].split_once('>').expect("an address").0;
+        let row = &site.get(next).await.ok(200).json()["documents"][0];
+        assert_eq!((&row["id"], &row["value"]), (&json!("p/b"), &value));
+    }
+    let problem = site.get("/v1/docs?typed=true").await.problem(400, "malformed");
+    assert_eq!(problem["parameter"], "typed");
 }

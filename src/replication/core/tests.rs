@@ -1,8 +1,14 @@
 //! One state, one event, the exact effects.
 
+mod repair;
+
+use std::sync::Arc;
+
 use super::*;
-use crate::base::Hash;
 use crate::base::limits::{LINK_DEAD_MS, SOURCE_PATIENCE_MS};
+use crate::base::{Hash, Role};
+use crate::replication::repair::Gather;
+use crate::wire::{Offer, Push, Repair, Segment};
 
 const ME: u8 = 5;
 
@@ -35,7 +41,8 @@ fn hello(n: u8, has: &[(u8, u64)]) -> Hello {
 fn entry(n: u8, counter: u64, held: &[(u8, u64)]) -> Received {
     let change = Change { hash: Hash([n; 32]), deps: Default::default(), bytes: vec![n; 1_000].into() };
     let doc = DocId::new("d").unwrap();
-    let entry = Entry { origin: origin(n), counter, held: vector(held), doc, changes: vec![change] };
+    let entry =
+        Entry { origin: origin(n), counter, held: vector(held), doc, changes: vec![change], drops: None };
     Received { entry, damaged: None }
 }
 
@@ -74,15 +81,33 @@ fn words(effects: Vec<Effect>) -> Vec<String> {
                     let one = |s: &Arc<Segment>| format!(" {}:{}-{}", s.origin.node.0[0], s.first, s.last);
                     format!("entries{}", segments.iter().map(one).collect::<String>())
                 }
+                Message::Repair(repair) => match *repair {
+                    Repair::Start { vector, .. } => {
+                        format!("start{}", pairs(&vector.iter().collect::<Vec<_>>()))
+                    }
+                    Repair::Floor(floor) => format!("floor{}", pairs(&floor.iter().collect::<Vec<_>>())),
+                    Repair::Fetch { documents } => format!("fetch {}", documents.len()),
+                    Repair::Walk { compare, take } => format!("walk {compare:?} {take:?}"),
+                    Repair::Leaves { group, .. } => format!("leaves of {group}"),
+                    other => format!("{other:?}").to_lowercase(),
+                },
                 other => format!("{other:?}"),
             };
             Some(format!("{}: {said}", link.0))
         }
+        Effect::Absorb { link, doc, last, .. } => Some(format!("absorb {doc} of {}, last: {last}", link.0)),
+        Effect::Cover => Some("cover".into()),
+        Effect::Renew { as_another, above } => Some(format!("renew above {above}, as another: {as_another}")),
+        Effect::Compare { link, offers } => Some(format!("compare {} of {}", offers.len(), link.0)),
+        Effect::Gather { link, gather } => Some(match gather {
+            Gather::Slice { after, .. } => format!("slice after {after:?} for {}", link.0),
+            Gather::Documents(documents) => format!("{} documents for {}", documents.len(), link.0),
+        }),
         Effect::Read { link, from: ReadFrom::At(lsn) } => Some(format!("{}: read at {}", link.0, lsn.0)),
         Effect::Read { link, from: ReadFrom::Seek(sent) } => {
             Some(format!("{}: read past{}", link.0, pairs(&sent.into_iter().collect::<Vec<_>>())))
         }
-        Effect::Commit(received) => {
+        Effect::Commit { received, .. } => {
             let Entry { origin, counter, .. } = received.entry;
             let how = if received.damaged.is_some() { " damaged" } else { "" };
             Some(format!("commit {}:{counter}{how}", origin.node.0[0]))
@@ -109,7 +134,8 @@ impl Rig {
             origin: origin(ME),
         };
         let now = Millis(100_000);
-        Self { core: Core::new(now, me, bounds, vector(has), [0; 16], Lsn(0)), now, lsn: 0 }
+        let start = Start { vector: vector(has), ..Start::default() };
+        Self { core: Core::new(now, me, bounds, start), now, lsn: 0 }
     }
 
     fn new(has: &[(u8, u64)]) -> Self {
@@ -152,7 +178,7 @@ impl Rig {
     fn committed(&mut self, segments: Vec<Arc<Segment>>) -> Vec<String> {
         let first = Lsn(self.lsn + 1);
         self.lsn += segments.iter().map(|s| s.last - s.first + 1).sum::<u64>();
-        self.event(Event::Committed { segments, first, last: Lsn(self.lsn), digest: [1; 16] })
+        self.event(Event::Committed { segments, first, last: Lsn(self.lsn) })
     }
 
     /// By link: what the next heartbeat says of this node, and of whom else it speaks.
@@ -174,7 +200,7 @@ impl Rig {
     }
 
     fn writes(&mut self) -> Entry {
-        self.core.stage_local(DocId::new("d").unwrap(), Vec::new())
+        self.core.stage_local(DocId::new("d").unwrap(), Vec::new(), None)
     }
 }
 
@@ -269,7 +295,7 @@ fn another_cluster_a_copy_of_this_node_and_a_false_name_are_refused() {
     );
     assert_eq!(
         refused(|hello| (hello.node, hello.origin) = (node(ME), origin(ME))),
-        ["1: close: that is this node itself, or a copy of its data folder"]
+        ["1: close: that is this node itself"]
     );
     assert_eq!(
         refused(|hello| hello.origin = origin(2)),

@@ -20,6 +20,9 @@ impl Core {
         self.end_dead_links(now, effects);
         self.settle_suspects(now, effects);
         self.choose_again(now, effects);
+        self.end_stuck_repair(now, effects);
+        self.choose_repair(now, effects);
+        self.close_incarnations(now, effects);
         self.heartbeat(now, effects);
     }
 
@@ -64,13 +67,16 @@ impl Core {
             let Some(suspect) = self.suspects.remove(&key) else { continue };
             if self.judge(&suspect.received.entry) == Fit::Fits {
                 self.staged.raise(key.0, key.1);
-                effects.push(Effect::Commit(suspect.received));
+                effects.push(Effect::Commit { link: None, received: suspect.received });
             }
         }
         self.release(now, effects);
     }
 
     fn choose_again(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if self.waits_for_repair() {
+            return;
+        }
         for origin in self.sources.origins() {
             let have = self.staged.get(&origin);
             let Some(source) = self.sources.get(&origin).cloned() else { continue };

@@ -1,5 +1,7 @@
 //! What only a folder can show: locks, formats, kills, damage.
 
+use std::fs::{self, File};
+
 use tempfile::TempDir;
 
 use super::*;
@@ -243,4 +245,97 @@ fn commits_larger_than_the_write_buffers_are_taken() {
     drop(store);
     let store = RocksStore::open(folder.path()).unwrap();
     assert_eq!(store.log(Lsn(1), 0).unwrap(), [(Lsn(1), bytes)]);
+}
+
+/// Bytes of the tables that are in use.
+fn table_bytes(store: &RocksStore) -> u64 {
+    store.figures().unwrap().families.iter().map(|family| family.sst_bytes).sum()
+}
+
+/// Waits, however long it takes, until compaction in the background has made `enough` true.
+fn wait_for(enough: impl Fn() -> bool) {
+    while !enough() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_disk_of_a_trimmed_log_comes_back() {
+    let folder = TempDir::new().unwrap();
+    let store = RocksStore::open(folder.path()).unwrap();
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut lsn = 0;
+    let mut write = |entries: usize| {
+        for _ in 0..entries {
+            lsn += 1;
+            let bytes = (0..1 << 20).map(|_| rng.u8(..)).collect();
+            let log = vec![LogItem { lsn: Lsn(lsn), bytes }];
+            store.commit(&Commit { log, ..Commit::default() }).unwrap();
+        }
+        lsn
+    };
+    // Several files' worth.
+    let last = write(100);
+    wait_for(|| table_bytes(&store) >= 64 << 20);
+    assert!(store.log_bytes(Lsn(last)).unwrap() >= 90 << 20);
+    store.commit(&Commit { trim: Some(Lsn(last)), ..Commit::default() }).unwrap();
+    assert!(store.log_bytes(Lsn(last)).unwrap() <= 1 << 20);
+    assert_eq!(store.log(Lsn(0), usize::MAX).unwrap().len(), 1);
+    // What is in files that leave by compaction alone leaves as soon as new entries push.
+    let last = write(64);
+    wait_for(|| table_bytes(&store) <= 80 << 20);
+    assert_eq!(store.log(Lsn(0), usize::MAX).unwrap().len() as u64, last - 99);
+}
+
+#[test]
+fn the_disk_of_dropped_documents_comes_back() {
+    const DOCUMENTS: u64 = 100_000;
+    let folder = TempDir::new().unwrap();
+    let store = RocksStore::open(folder.path()).unwrap();
+    let id = |n: u64| doc(&format!("documents/{n:08}"));
+    let mut rng = fastrand::Rng::with_seed(1);
+    let numbers: Vec<u64> = (0..DOCUMENTS).collect();
+    for some in numbers.chunks(1_000) {
+        let mut commit = Commit::default();
+        for n in some {
+            let bytes: Bytes = (0..500).map(|_| rng.u8(..)).collect();
+            let changes = vec![Change { hash: Hash([1; 32]), deps: Heads::new(), bytes }];
+            commit.tail.push(TailItem { doc: id(*n), lsn: Lsn(*n), changes });
+            commit.records.push((id(*n), Record::default()));
+        }
+        store.commit(&commit).unwrap();
+    }
+    wait_for(|| table_bytes(&store) >= 32 << 20);
+    for some in numbers.chunks(1_000) {
+        let drops = some.iter().map(|n| id(*n)).collect();
+        store.commit(&Commit { drops, ..Commit::default() }).unwrap();
+    }
+    store.db.flush_cf(store.family(TAIL).unwrap()).unwrap();
+    wait_for(|| table_bytes(&store) <= 4 << 20);
+    assert!(store.list("", None, 1).unwrap().is_empty());
+}
+
+#[test]
+fn a_tidied_folder_takes_little_more_than_what_is_left() {
+    let folder = TempDir::new().unwrap();
+    let store = RocksStore::open(folder.path()).unwrap();
+    let bytes =
+        || fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().map_or(0, |m| m.len()));
+    for lsn in 1..=10_000 {
+        store.commit(&commit(lsn)).unwrap();
+    }
+    let folds = vec![crate::store::Fold {
+        doc: doc("a"),
+        snapshot: vec![1; 10_000].into(),
+        folded: (1..=10_000).map(Lsn).collect(),
+    }];
+    store.commit(&Commit { folds, trim: Some(Lsn(10_000)), ..Commit::default() }).unwrap();
+    assert!(bytes().sum::<u64>() > 20 << 20);
+    store.tidy().unwrap();
+    wait_for(|| bytes().sum::<u64>() < 1 << 20);
+    assert_eq!(store.recover().unwrap().last_lsn, Lsn(10_000));
+    assert_eq!(store.log(Lsn(0), usize::MAX).unwrap().len(), 1);
+    assert_eq!(store.whole(&doc("a")).unwrap().unwrap().tail, []);
+    let kept = copy(folder.path());
+    assert_eq!(RocksStore::open(kept.path()).unwrap().recover().unwrap().last_lsn, Lsn(10_000));
 }

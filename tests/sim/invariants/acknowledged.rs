@@ -1,19 +1,17 @@
-//! What was acknowledged to a client is in the end on every node, unless its last holder has lost it.
+//! What was acknowledged to a client is in the end on every node, unless its last holder has lost it, or its document
+//! was deleted and dropped.
 
 use std::collections::BTreeSet;
 
-use syncline::base::{Hash, Lsn};
-use syncline::store::Store;
+use syncline::base::Hash;
 
 use super::history::History;
 use super::{Checked, Failure};
-use crate::node::{Node, Written};
+use crate::node::Written;
 
 #[derive(Default)]
 pub struct Acknowledged {
     answered: Vec<(usize, Written)>,
-    /// Changes that nobody had any more at some moment.
-    lost: BTreeSet<Hash>,
 }
 
 impl Acknowledged {
@@ -25,35 +23,18 @@ impl Acknowledged {
         self.answered.len()
     }
 
-    /// A node has lost what its log held above `last`.
-    pub fn lost(&mut self, history: &mut History, node: usize, last: Lsn) {
-        let hashes = |lines: &[(Lsn, _)]| -> BTreeSet<Hash> {
-            let made = lines.iter().filter_map(|(_, key)| history.made.get(key));
-            made.flat_map(|made| made.hashes.iter().copied()).collect()
-        };
-        let kept = history.logs[node].lines.partition_point(|(lsn, _)| *lsn <= last);
-        let mut lost = hashes(&history.logs[node].lines[kept..]);
-        for (other, log) in history.logs.iter().enumerate() {
-            let held = hashes(if other == node { &log.lines[..kept] } else { &log.lines });
-            lost.retain(|hash| !held.contains(hash));
-        }
-        self.lost.extend(lost);
-        history.logs[node].lines.truncate(kept);
-    }
-
-    pub fn finish(&self, nodes: &[Node]) -> Checked {
-        for (n, node) in nodes.iter().enumerate() {
-            let mut held: BTreeSet<Hash> = BTreeSet::new();
-            let fails = |e: syncline::store::StoreError| Failure::new("acknowledged", e.to_string());
-            for (doc, _) in node.store.list("", None, usize::MAX).map_err(fails)? {
-                let tail = node.store.tail(&doc, Lsn(0)).map_err(fails)?;
-                held.extend(tail.into_iter().map(|(_, change)| change.hash));
-            }
-            for (at, written) in &self.answered {
-                let hashes = written.changes.iter().map(|change| change.hash);
-                let gone = hashes.filter(|hash| !held.contains(hash)).find(|hash| !self.lost.contains(hash));
+    pub fn finish(&self, history: &History) -> Checked {
+        for (n, disk) in history.nodes.iter().enumerate() {
+            let held: BTreeSet<Hash> =
+                disk.docs.values().flat_map(|stored| stored.changes.iter().copied()).collect();
+            let may_be_gone =
+                |hash: &Hash| history.lost_changes.contains(hash) || history.dropped.contains(hash);
+            for (at, Written { doc, changes }) in &self.answered {
+                let gone = changes
+                    .iter()
+                    .map(|change| change.hash)
+                    .find(|hash| !held.contains(hash) && !may_be_gone(hash));
                 if let Some(hash) = gone {
-                    let doc = &written.doc;
                     let what = format!("{hash:?} of {doc:?}, answered at node {at}, is not on node {n}");
                     return Err(Failure::new("acknowledged", what));
                 }

@@ -1,9 +1,9 @@
 //! When faults have ended all nodes get equal vectors and digests, within a bounded time.
 
-use syncline::base::VersionVector;
+use syncline::base::{Origin, VersionVector};
 use syncline::replication::Core;
 
-use super::Failure;
+use super::{Checked, Failure};
 use crate::node::Node;
 
 #[derive(Default)]
@@ -14,18 +14,29 @@ pub struct Converged {
 
 impl Converged {
     /// Are all equal, with nothing under way?
-    pub fn look(&self, nodes: &[Node]) -> Result<bool, Failure> {
+    pub fn look(&self, nodes: &[Node]) -> bool {
         let cores: Vec<&Core> = cores(nodes).collect();
-        let Some(first) = cores.first() else { return Ok(false) };
+        let Some(first) = cores.first() else { return false };
         let idle = |node: &Node| node.process.as_ref().is_some_and(|p| !p.engine.has_pending());
-        let equal = |core: &&Core| core.vector() == first.vector();
-        if cores.len() < nodes.len() || !nodes.iter().all(idle) || !cores.iter().all(equal) {
-            return Ok(false);
+        let equal = |core: &&Core| core.vector() == first.vector() && core.digest() == first.digest();
+        cores.len() == nodes.len() && nodes.iter().all(idle) && cores.iter().all(equal)
+    }
+
+    /// In the end vectors name no incarnation that has ended, where all nodes that ever were are still there.
+    pub fn finish(&self, nodes: &[Node]) -> Checked {
+        let Some(first) = cores(nodes).next().filter(|_| nodes.iter().all(|node| node.formerly.is_empty()))
+        else {
+            return Ok(());
+        };
+        // A copy from before the last start has begun one of the same number, which the next start will close.
+        let is_present = |origin: &Origin| {
+            let mut all = cores(nodes).map(|core| core.identity().origin);
+            all.any(|now| now.node == origin.node && now.incarnation <= origin.incarnation)
+        };
+        match first.vector().iter().find(|(origin, _)| !is_present(origin)) {
+            None => Ok(()),
+            Some((origin, _)) => Err(Failure::new("converged", format!("vectors still name {origin:?}"))),
         }
-        if cores.iter().any(|core| core.digest() != first.digest()) {
-            return Err(Failure::new("converged", "vectors are equal and digests are not".into()));
-        }
-        Ok(true)
     }
 
     pub fn why(&self, nodes: &[Node], within: u64) -> Failure {
@@ -39,8 +50,12 @@ impl Converged {
                 Some(process) => {
                     let core = process.engine.core();
                     let (lacks, held) = (all.above(core.vector()), core.held_bytes());
-                    let broken = process.engine.broken();
-                    format!("\n  node {n} lacks {lacks:?}, holds back {held} bytes, broken: {broken:?}")
+                    let (broken, repair) = (process.engine.broken(), core.repairing());
+                    let digest = u128::from_be_bytes(core.digest());
+                    format!(
+                        "\n  node {n} lacks {lacks:?}, has digest {digest:032x}, holds back {held} bytes, broken: \
+                         {broken:?}, repair: {repair:?}"
+                    )
                 }
                 None => format!("\n  node {n} is down"),
             };

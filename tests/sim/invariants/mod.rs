@@ -4,13 +4,18 @@ mod acknowledged;
 mod bounded;
 mod causes;
 mod converged;
+mod covers;
+mod dropped;
 mod heads;
 mod history;
+mod log;
 mod replicas;
 mod silent;
 mod unique;
 mod values;
 
+use syncline::base::{DocId, VersionVector};
+use syncline::replication::Core;
 use syncline::store::Store;
 use syncline::wire::Entry;
 
@@ -39,6 +44,7 @@ pub struct Checks {
     pub acknowledged: acknowledged::Acknowledged,
     pub bounded: bounded::Bounded,
     pub converged: converged::Converged,
+    pub dropped: dropped::Dropped,
     pub silent: silent::Silent,
     pub unique: unique::Unique,
     pub values: values::Values,
@@ -51,43 +57,66 @@ impl Checks {
             acknowledged: acknowledged::Acknowledged::default(),
             bounded: bounded::Bounded::default(),
             converged: converged::Converged::default(),
+            dropped: dropped::Dropped::default(),
             silent: silent::Silent,
             unique: unique::Unique::default(),
             values: values::Values::default(),
         }
     }
 
-    /// Looks at what a node's log has got since the last look.
-    pub fn look(&mut self, node: usize, store: &dyn Store, nodes: &[Node]) -> Checked {
+    /// Looks at what a node's disk has got since the last look. `touched` are the documents of which something has
+    /// changed, and whether more than their tails; `needed` is what those had whom the node repairs when it began.
+    pub fn look(
+        &mut self,
+        node: usize,
+        nodes: &[Node],
+        store: &dyn Store,
+        core: &Core,
+        touched: impl Iterator<Item = (DocId, bool)>,
+        needed: &[VersionVector],
+    ) -> Checked {
         let fails = |e: &dyn std::fmt::Display| Failure::new("log", format!("node {node}: {e}"));
-        let from = self.history.logs[node].next();
-        let mut bytes = 0;
-        for (lsn, line) in store.log(from, usize::MAX).map_err(|e| fails(&e))? {
+        let (id, history) = (nodes[node].id, &mut self.history);
+        history.fresh.clear();
+        for (doc, anew) in touched {
+            history.read(node, id, store, &doc, anew)?;
+            let stored = history.nodes[node].docs.get(&doc);
+            heads::document(node, &doc, stored.unwrap_or(&history::Stored::default()), store)?;
+        }
+        let found = store.recover().map_err(|e| fails(&e))?;
+        let before = history.nodes[node].vector.clone();
+        if found.vector != *core.vector() || !found.vector.covers(&before) || !found.vector.closes(&before) {
+            return Err(fails(&format!("{:?} is on disk, {before:?} was before", found.vector)));
+        }
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for (lsn, line) in store.log(history.nodes[node].last.next(), usize::MAX).map_err(|e| fails(&e))? {
             let entry = Entry::from_bytes(&line).map_err(|e| fails(&e))?;
-            if lsn != self.history.logs[node].next() {
-                return Err(fails(&format!("LSN {lsn:?} comes after a gap")));
-            }
             bytes += line.len();
             self.unique.entry(&entry, &line)?;
             replicas::entry(&entry, nodes)?;
-            causes::entry(&mut self.history, node, nodes[node].id, &entry)?;
-            self.history.add(node, lsn, &entry);
+            history.nodes[node].lines.push_back((lsn, (entry.origin, entry.counter)));
+            entries.push(entry);
         }
+        history.nodes[node].last = found.last_lsn;
+        let mut growth = causes::Growth::new(&before, &found.vector, &entries);
+        for entry in &entries {
+            causes::entry(history, node, id, entry, &mut growth)?;
+        }
+        log::gaps(node, core, &growth)?;
+        log::trimmed(node, &mut history.nodes[node], found.first_lsn, core, needed)?;
+        let risen = history.between(&before, &found.vector);
+        history.nodes[node].vector = found.vector;
+        covers::look(history, node, &risen, &entries)?;
         self.bounded.committed(node, bytes);
-        heads::look(node, nodes)
-    }
-
-    /// A node's data have been replaced by its backup.
-    pub fn restored(&mut self, node: usize, store: &dyn Store) -> Checked {
-        let found = store.recover().map_err(|e| Failure::new("restore", e.to_string()))?;
-        self.acknowledged.lost(&mut self.history, node, found.last_lsn);
-        Ok(())
+        heads::look(node, history, nodes)
     }
 
     /// Faults have ended, and all are equal.
     pub fn finish(&mut self, nodes: &mut [Node]) -> Checked {
-        heads::finish(nodes)?;
-        self.acknowledged.finish(nodes)?;
+        heads::finish(&self.history, nodes)?;
+        self.converged.finish(nodes)?;
+        self.acknowledged.finish(&self.history)?;
+        self.dropped.finish(&self.history)?;
         self.values.finish(nodes)
     }
 }

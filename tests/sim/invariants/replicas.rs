@@ -7,7 +7,7 @@ use super::{Checked, Failure};
 use crate::node::Node;
 
 pub fn entry(entry: &Entry, nodes: &[Node]) -> Checked {
-    match nodes.iter().find(|node| node.id == entry.origin.node).map(|node| node.role) {
+    match nodes.iter().find(|node| node.is(entry.origin.node)).map(|node| node.role) {
         Some(Role::Master) => Ok(()),
         Some(Role::Replica) => {
             Err(Failure::new("replicas", format!("{:?}:{} is of a replica", entry.origin, entry.counter)))

@@ -2,8 +2,10 @@
 
 use super::{Checked, Failure};
 
-/// Milliseconds after the end of faults within which dead links are found and made anew.
-const LINKS_MS: u64 = 17_000;
+/// Milliseconds after the end of faults within which dead links are found and made anew, and incarnations that have
+/// ended are closed: the last start may have been at that end, 10 s later all must have said that they have what was
+/// before it, and word of it takes 2 s from node to node.
+const LINKS_MS: u64 = 32_000;
 
 /// Milliseconds after all are equal within which sources are chosen for the last time.
 const SOURCES_MS: u64 = 6_000;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use syncline::base::{Change, DocId, Hash, Heads, Lsn};
+use syncline::base::{Change, DocId, Hash, Heads};
 use syncline::crdt::Document;
 use syncline::store::Store;
 
@@ -35,21 +35,23 @@ impl Values {
     pub fn finish(&mut self, nodes: &mut [Node]) -> Checked {
         let fails = |e: &dyn std::fmt::Display| Failure::new("values", e.to_string());
         let mut shown: BTreeMap<DocId, Bytes> = BTreeMap::new();
-        let mut known: BTreeMap<(DocId, Vec<Hash>), Bytes> = BTreeMap::new();
+        let mut known: BTreeMap<(DocId, Option<Bytes>, Vec<Hash>), Bytes> = BTreeMap::new();
         for (n, node) in nodes.iter_mut().enumerate() {
             for (doc, _) in node.store.list("", None, usize::MAX).map_err(|e| fails(&e))? {
                 let process = node.process.as_mut().filter(|process| process.docs.loaded.contains_key(&doc));
                 let body = match process.map(|process| process.document(&doc, true)).transpose()?.flatten() {
                     Some(loaded) => self.read(&doc, &loaded.document)?,
                     None => {
-                        let tail = node.store.tail(&doc, Lsn(0)).map_err(|e| fails(&e))?;
-                        let tail: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
+                        let whole = node.store.whole(&doc).map_err(|e| fails(&e))?.unwrap_or_default();
+                        let tail: Vec<Change> = whole.tail.into_iter().map(|(_, change)| change).collect();
                         // What another node has in the same order need not be loaded again.
-                        let order = (doc.clone(), tail.iter().map(|change| change.hash).collect());
+                        let order = tail.iter().map(|change| change.hash).collect();
+                        let order = (doc.clone(), whole.snapshot, order);
                         match known.get(&order) {
                             Some(body) => body.clone(),
                             None => {
-                                let document = Document::load([7; 16], doc.clone(), None, &tail);
+                                let document =
+                                    Document::load([7; 16], doc.clone(), order.1.as_deref(), &tail);
                                 let body = self.read(&doc, &document.map_err(|e| fails(&e))?)?;
                                 known.insert(order, body.clone());
                                 body

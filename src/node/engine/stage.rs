@@ -1,0 +1,194 @@
+//! What goes into the commit under way: entries, parts of documents, drops.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{Engine, Touched};
+use crate::base::{Change, DocId, Hash, Heads, Lsn, NodeId, Shift, VersionVector};
+use crate::crdt::folded_heads;
+use crate::node::absorb::{Absorbed, Staged};
+use crate::node::fold::TailLength;
+use crate::replication::{Piece, Received};
+use crate::store::{Fold, LogItem, Record, StoreError, TailItem};
+use crate::wire::Offer;
+
+/// The commit under way.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub log: Vec<LogItem>,
+    pub tail: Vec<TailItem>,
+    pub records: FxHashMap<DocId, Record>,
+    pub folds: Vec<Fold>,
+    pub drops: FxHashSet<DocId>,
+    pub touched: Vec<Touched>,
+    pub bytes: usize,
+    /// Vector and floor are to be written, whatever else is.
+    pub cover: bool,
+    /// Parts of documents are in it, or the vector that names them is.
+    pub ahead: bool,
+    /// The log below is to go.
+    pub trim: Option<Lsn>,
+    /// A mark is to be made at the end.
+    pub mark: bool,
+    /// What other nodes are known to have, where that has changed.
+    pub known: Vec<(NodeId, VersionVector)>,
+}
+
+impl Pending {
+    pub fn staged(&self, doc: &DocId) -> Staged<'_> {
+        let fold = self.folds.iter().rev().find(|fold| fold.doc == *doc);
+        Staged {
+            tail: &self.tail,
+            snapshot: fold.map(|fold| &fold.snapshot),
+            dropped: self.drops.contains(doc),
+        }
+    }
+}
+
+impl Engine {
+    /// A document's record with all that is staged.
+    pub(super) fn record(&mut self, doc: &DocId) -> Result<Record, StoreError> {
+        match self.pending.records.get(doc) {
+            Some(record) => Ok(record.clone()),
+            None if self.pending.drops.contains(doc) => Ok(Record::default()),
+            None => self.records.get(&*self.store, doc),
+        }
+    }
+
+    /// Puts an entry into the commit under way. Gives the heads of its document where changes of it hang on what is not
+    /// here; these are left out then.
+    pub(super) fn stage(&mut self, received: Received, local: bool) -> Result<Option<Heads>, StoreError> {
+        let Received { entry, damaged } = received;
+        let lsn = self.lsn.next();
+        let doc = entry.doc.clone();
+        let mut record = self.record(&doc)?;
+        let before = record.heads.clone();
+        let length = TailLength::of(&record);
+        let mut absorbed = Absorbed { new: Vec::new(), lacks: false };
+        match damaged {
+            // What it claims to be is not believed: neither heads nor tail learn of it.
+            Some(reason) => record.fenced = Some(reason),
+            None => {
+                let staged = self.pending.staged(&doc);
+                absorbed =
+                    self.records.absorb(&*self.store, &doc, &mut record, &entry.changes, lsn, &staged)?;
+            }
+        }
+        self.lsn = lsn;
+        let bytes = bytes::Bytes::from(entry.to_bytes());
+        self.pending.bytes += bytes.len();
+        self.pending.log.push(LogItem { lsn, bytes });
+        let lacks = absorbed.lacks.then(|| record.heads.clone());
+        if let Some(heads) = &entry.drops {
+            // Where the heads differ somebody has written to it meanwhile, and it stays.
+            if *heads == before && record.is_absent() && !before.is_empty() {
+                self.drop_now(doc, &before, lsn);
+            }
+        } else if !absorbed.new.is_empty() {
+            self.core.shift(Shift::new(&doc, &before, &record.heads));
+            self.pending.tail.push(TailItem { doc: doc.clone(), lsn, changes: absorbed.new });
+            self.touch(doc, record, lsn, local, length);
+        } else if record.fenced.is_some() {
+            self.touch(doc, record, lsn, local, length);
+        }
+        Ok(lacks)
+    }
+
+    fn touch(&mut self, doc: DocId, record: Record, lsn: Lsn, local: bool, before: TailLength) {
+        let (fenced, due) = (record.fenced.is_some(), TailLength::of(&record).due(before));
+        self.pending.touched.push(Touched { doc: doc.clone(), lsn, local, fenced, void: false, due });
+        self.pending.records.insert(doc, record);
+    }
+
+    fn drop_now(&mut self, doc: DocId, heads: &[Hash], lsn: Lsn) {
+        let pending = &mut self.pending;
+        pending.tail.retain(|item| item.doc != doc);
+        pending.folds.retain(|fold| fold.doc != doc);
+        pending.records.remove(&doc);
+        pending.touched.push(Touched::void(&doc, lsn));
+        self.records.forget(&doc);
+        self.core.shift(Shift::new(&doc, heads, &[]));
+        pending.drops.insert(doc);
+        self.has_dropped = true;
+    }
+
+    /// Puts a part of a document into the commit under way. Gives the heads that are here where it cannot be put there.
+    pub(super) fn take_piece(
+        &mut self,
+        doc: &DocId,
+        piece: Piece,
+        damaged: Option<String>,
+    ) -> Result<Option<Heads>, StoreError> {
+        let mut record = self.record(doc)?;
+        let before = record.heads.clone();
+        let length = TailLength::of(&record);
+        self.pending.ahead = true;
+        let damaged = damaged.or_else(|| match &piece {
+            Piece::Snapshot { heads, bytes, .. } => match folded_heads(bytes) {
+                Ok(found) if found == *heads => None,
+                Ok(_) => Some("a folded history with other heads than it claims".into()),
+                Err(fault) => Some(fault.to_string()),
+            },
+            Piece::Changes(_) => None,
+        });
+        if let Some(reason) = damaged {
+            let lsn = self.lsn.next();
+            self.lsn = lsn;
+            record.fenced = Some(reason);
+            self.touch(doc.clone(), record, lsn, false, length);
+            return Ok(None);
+        }
+        match piece {
+            Piece::Snapshot { .. } if record.changes > 0 => return Ok(Some(record.heads)),
+            Piece::Snapshot { heads, deletions, changes, bytes } => {
+                let lsn = self.lsn.next();
+                self.lsn = lsn;
+                self.pending.bytes += bytes.len();
+                record.bytes = bytes.len() as u64;
+                (record.heads, record.deletions) = (heads, deletions);
+                (record.changes, record.folded) = (changes, changes);
+                record.last_lsn = lsn;
+                self.records.forget(doc);
+                self.pending.folds.push(Fold { doc: doc.clone(), snapshot: bytes, folded: Vec::new() });
+                self.core.shift(Shift::new(doc, &before, &record.heads));
+                self.pending
+                    .touched
+                    .push(Touched { fenced: record.fenced.is_some(), ..Touched::void(doc, lsn) });
+                self.pending.records.insert(doc.clone(), record);
+            }
+            Piece::Changes(changes) => {
+                let lsn = self.lsn.next();
+                let staged = self.pending.staged(doc);
+                let absorbed = self.records.absorb(&*self.store, doc, &mut record, &changes, lsn, &staged)?;
+                let lacks = absorbed.lacks.then(|| record.heads.clone());
+                if absorbed.new.is_empty() {
+                    return Ok(lacks);
+                }
+                self.lsn = lsn;
+                let size = size_of(&absorbed.new);
+                self.pending.bytes += usize::try_from(size).unwrap_or(usize::MAX);
+                self.core.shift(Shift::new(doc, &before, &record.heads));
+                self.pending.tail.push(TailItem { doc: doc.clone(), lsn, changes: absorbed.new });
+                self.touch(doc.clone(), record, lsn, false, length);
+                return Ok(lacks);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Of these documents those of which something is missing here, and what is here of them.
+    pub(super) fn wanted(&mut self, offers: Vec<Offer>) -> Result<Vec<(DocId, Heads)>, StoreError> {
+        let mut wanted = Vec::new();
+        for Offer { doc, heads } in offers {
+            let record = self.record(&doc)?;
+            let staged = self.pending.staged(&doc);
+            if self.records.lacks(&*self.store, &doc, &record, &heads, &staged)? {
+                wanted.push((doc, record.heads));
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn size_of(changes: &[Change]) -> u64 {
+    changes.iter().map(|change| change.bytes.len() as u64).sum()
+}

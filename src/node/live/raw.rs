@@ -1,0 +1,176 @@
+//! Raw changes for a reader, from what is stored: the document is not looked into.
+
+use bytes::Bytes;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Sent;
+use crate::base::limits::CHANGES_FRAME_BYTES;
+use crate::base::{Change, DocId, Hash, Heads, Lsn};
+use crate::crdt::heads_after;
+use crate::store::{Record, Store, StoreError};
+
+/// What one frame holds of a document's changes.
+pub(super) struct Piece {
+    pub from: Heads,
+    pub changes: Vec<Bytes>,
+    /// What the reader has then.
+    pub sent: Sent,
+    /// More is to come.
+    pub more: bool,
+}
+
+/// The changes after what was sent, as many as a frame takes; all of them anew where what was sent cannot be
+/// told from the rest any more.
+pub(super) fn next(
+    store: &dyn Store,
+    doc: &DocId,
+    record: &Record,
+    sent: Option<&Sent>,
+) -> Result<Option<Piece>, StoreError> {
+    if sent.is_some_and(|sent| sent.heads == record.heads) {
+        return Ok(None);
+    }
+    let up_to = |tail: &mut Vec<(Lsn, Change)>| tail.retain(|(lsn, _)| *lsn <= record.last_lsn);
+    if let Some(Sent { heads, stored: Some((lsn, count)), .. }) = sent {
+        let mut tail = store.tail(doc, *lsn)?;
+        up_to(&mut tail);
+        if *count + tail.len() as u64 == record.changes {
+            return Ok(Some(piece(heads.clone(), *count, tail)));
+        }
+    }
+    let mut tail = store.tail(doc, Lsn(0))?;
+    up_to(&mut tail);
+    if let Some(Sent { heads, stored: None, .. }) = sent
+        && let Some(known) = ancestors(&tail, heads)
+    {
+        tail.retain(|(_, change)| !known.contains(&change.hash));
+        // In one piece: what comes first in the log may be among what is known.
+        return Ok(Some(whole(heads.clone(), Vec::new(), tail, record)));
+    }
+    if tail.len() as u64 == record.changes {
+        return Ok(Some(piece(Heads::new(), 0, tail)));
+    }
+    let snapshot = store.snapshot(doc)?;
+    Ok(Some(whole(Heads::new(), snapshot.into_iter().collect(), tail, record)))
+}
+
+/// The first entries of a tail.
+fn piece(from: Heads, count: u64, tail: Vec<(Lsn, Change)>) -> Piece {
+    let all = tail.len();
+    let (mut heads, mut at, mut bytes) = (from.clone(), Lsn(0), 0);
+    let mut changes = Vec::new();
+    for (lsn, change) in tail {
+        // What one entry brought is not torn apart.
+        if bytes >= CHANGES_FRAME_BYTES && lsn != at {
+            break;
+        }
+        at = lsn;
+        bytes += change.bytes.len();
+        heads = heads_after(&heads, &change.hash, &change.deps);
+        changes.push(change.bytes);
+    }
+    let more = changes.len() < all;
+    let count = count + changes.len() as u64;
+    Piece { from, changes, sent: Sent { heads, stored: Some((at, count)), ..Sent::default() }, more }
+}
+
+fn whole(from: Heads, mut changes: Vec<Bytes>, tail: Vec<(Lsn, Change)>, record: &Record) -> Piece {
+    changes.extend(tail.into_iter().map(|(_, change)| change.bytes));
+    let stored = Some((record.last_lsn, record.changes));
+    Piece {
+        from,
+        changes,
+        sent: Sent { heads: record.heads.clone(), stored, ..Sent::default() },
+        more: false,
+    }
+}
+
+/// A version's changes among those of a tail; None where the tail does not have the version.
+fn ancestors(tail: &[(Lsn, Change)], version: &[Hash]) -> Option<FxHashSet<Hash>> {
+    let deps: FxHashMap<Hash, &Heads> = tail.iter().map(|(_, change)| (change.hash, &change.deps)).collect();
+    if !version.iter().all(|head| deps.contains_key(head)) {
+        return None;
+    }
+    let mut known: FxHashSet<Hash> = FxHashSet::default();
+    let mut left: Vec<Hash> = version.to_vec();
+    while let Some(hash) = left.pop() {
+        if let Some(deps) = deps.get(&hash)
+            && known.insert(hash)
+        {
+            left.extend(deps.iter());
+        }
+    }
+    Some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Commit, Fold, MemoryStore, TailItem};
+
+    fn change(n: u8, deps: &[u8], bytes: usize) -> Change {
+        let deps = deps.iter().map(|dep| Hash([*dep; 32])).collect();
+        Change { hash: Hash([n; 32]), deps, bytes: vec![n; bytes].into() }
+    }
+
+    fn heads(of: &[u8]) -> Heads {
+        of.iter().map(|n| Hash([*n; 32])).collect()
+    }
+
+    /// A document of these changes, one a commit.
+    fn store(changes: &[Change]) -> (MemoryStore, DocId, Record) {
+        let (store, doc, mut record) = (MemoryStore::new(), DocId::new("d").unwrap(), Record::default());
+        for (lsn, change) in (1..).map(Lsn).zip(changes) {
+            record.heads = heads_after(&record.heads, &change.hash, &change.deps);
+            (record.changes, record.last_lsn) = (record.changes + 1, lsn);
+            let tail = vec![TailItem { doc: doc.clone(), lsn, changes: vec![change.clone()] }];
+            let records = vec![(doc.clone(), record.clone())];
+            store.commit(&Commit { tail, records, ..Commit::default() }).unwrap();
+        }
+        (store, doc, record)
+    }
+
+    fn brought(piece: &Piece) -> Vec<u8> {
+        piece.changes.iter().map(|bytes| bytes[0]).collect()
+    }
+
+    #[test]
+    fn large_documents_come_in_pieces_each_of_which_is_a_version() {
+        let half = CHANGES_FRAME_BYTES / 2;
+        let changes = [change(1, &[], half), change(2, &[1], half), change(3, &[2], 1), change(4, &[2], 1)];
+        let (store, doc, record) = store(&changes);
+        let first = next(&store, &doc, &record, None).unwrap().unwrap();
+        assert_eq!((brought(&first), first.more), (vec![1, 2], true));
+        assert_eq!((&first.from, &first.sent.heads), (&heads(&[]), &heads(&[2])));
+        let second = next(&store, &doc, &record, Some(&first.sent)).unwrap().unwrap();
+        assert_eq!((brought(&second), second.more), (vec![3, 4], false));
+        assert_eq!((&second.from, &second.sent.heads), (&heads(&[2]), &heads(&[3, 4])));
+        assert!(next(&store, &doc, &record, Some(&second.sent)).unwrap().is_none());
+    }
+
+    #[test]
+    fn of_a_version_come_the_changes_that_it_has_not() {
+        let (store, doc, record) = store(&[change(1, &[], 1), change(2, &[1], 1), change(3, &[1], 1)]);
+        let known = Sent { heads: heads(&[3]), ..Sent::default() };
+        let piece = next(&store, &doc, &record, Some(&known)).unwrap().unwrap();
+        assert_eq!((brought(&piece), piece.from, piece.sent.heads), (vec![2], heads(&[3]), heads(&[2, 3])));
+        // All, where the version is not here.
+        let known = Sent { heads: heads(&[9]), ..Sent::default() };
+        let piece = next(&store, &doc, &record, Some(&known)).unwrap().unwrap();
+        assert_eq!((brought(&piece), piece.from), (vec![1, 2, 3], heads(&[])));
+    }
+
+    #[test]
+    fn what_was_folded_since_is_sent_anew_and_what_was_folded_before_is_not() {
+        let changes = [change(1, &[], 1), change(2, &[1], 1), change(3, &[2], 1)];
+        let (store, doc, record) = store(&changes);
+        let sent = |lsn, n: u8| Sent { heads: heads(&[n]), stored: Some((Lsn(lsn), lsn)), ..Sent::default() };
+        let fold = Fold { doc: doc.clone(), snapshot: vec![100].into(), folded: vec![Lsn(1), Lsn(2)] };
+        store.commit(&Commit { folds: vec![fold], ..Commit::default() }).unwrap();
+        let later = next(&store, &doc, &record, Some(&sent(2, 2))).unwrap().unwrap();
+        assert_eq!((brought(&later), later.from), (vec![3], heads(&[2])));
+        let earlier = next(&store, &doc, &record, Some(&sent(1, 1))).unwrap().unwrap();
+        assert_eq!((brought(&earlier), earlier.from), (vec![100, 3], heads(&[])));
+        assert_eq!(earlier.sent.heads, heads(&[3]));
+    }
+}

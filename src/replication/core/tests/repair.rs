@@ -1,0 +1,254 @@
+//! Repair by digest, floors, closed incarnations and copies: one state, one event, the exact effects.
+
+use super::*;
+use crate::base::{GROUP, LEAVES, leaf_of};
+use crate::replication::core::mend::SAID_MS;
+
+const GROUPS: usize = LEAVES / GROUP;
+
+fn doc() -> DocId {
+    DocId::new("d").unwrap()
+}
+
+/// The group of the document, and its leaf's place in it.
+fn place() -> (u8, usize) {
+    let [group, leaf] = leaf_of(&doc()).to_be_bytes();
+    (group, usize::from(leaf))
+}
+
+fn push(last: bool) -> Vec<(Push, Option<String>)> {
+    let part = crate::wire::Part::Changes(entry(1, 1, &[]).entry.changes);
+    vec![(Push { doc: doc(), part, last }, None)]
+}
+
+impl Rig {
+    fn repairs(&mut self, link: u64, repair: Repair) -> Vec<String> {
+        self.says(link, Message::Repair(Box::new(repair)))
+    }
+
+    /// A link with node `n`, which has that, and whose log reaches back no further than to `floor`.
+    fn linked_above(&mut self, link: u64, n: u8, has: &[(u8, u64)], floor: &[(u8, u64)]) -> Vec<String> {
+        self.up(link, true);
+        let hello = Hello { floor: vector(floor), ..hello(n, has) };
+        self.says(link, Message::Hello(Box::new(hello)))
+    }
+
+    /// The other end had that when it began, and its document "d" differs.
+    fn starts(&mut self, link: u64, has: &[(u8, u64)]) -> Vec<String> {
+        let (group, leaf) = place();
+        let mut groups = vec![0; GROUPS];
+        groups[usize::from(group)] = 7;
+        let start = self.repairs(link, Repair::Start { vector: vector(has), groups });
+        assert_eq!(start, [format!("{link}: descend {{ groups: [{group}] }}")]);
+        let (mut sums, mut documents) = (vec![0; GROUP], vec![0; GROUP]);
+        (sums[leaf], documents[leaf]) = (7, 1);
+        self.repairs(link, Repair::Leaves { group, sums, documents })
+    }
+}
+
+#[test]
+fn what_lies_below_every_floor_is_repaired_and_merged_as_it_was_at_the_start() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    assert_eq!(rig.linked_above(1, 1, &[(1, 9)], &[(1, 5)]), ["1: begin"]);
+    // Nothing of the document is here: it is taken whole.
+    assert_eq!(rig.starts(1, &[(1, 9)]), ["1: walk LeafSet(0 leaves) LeafSet(1 leaves)"]);
+    assert_eq!(rig.says(1, Message::Acknowledge(vector(&[(1, 12)]))), [""; 0]);
+    let pushed = rig.event(Event::Pushed { link: LinkId(1), pushes: push(true) });
+    assert_eq!(pushed, ["absorb d of 1, last: true"]);
+    let absorbed = Event::Absorbed { link: LinkId(1), doc: doc(), last: true, lacks: None };
+    assert_eq!(rig.event(absorbed), [""; 0]);
+    let end = rig.repairs(1, Repair::Slice { offers: Vec::new(), next: None });
+    assert_eq!(end, ["cover", "1: end", "1: from 1:9"]);
+    assert_eq!(*rig.core.staged(), vector(&[(1, 9)]));
+    assert_eq!(*rig.core.staged_floor(), vector(&[(1, 9)]));
+    assert_eq!(rig.committed(Vec::new()), ["1: ack 1:9", "1: floor 1:9"]);
+    assert_eq!(rig.core.repairs().0, 1);
+}
+
+#[test]
+fn what_a_log_gives_needs_no_repair_and_makes_no_floor() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    assert_eq!(rig.linked_above(1, 1, &[(1, 9)], &[(1, 3)]), ["1: from 1:3"]);
+    // Another node's log reaches back where this one's does not.
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked_above(1, 2, &[(1, 9)], &[(1, 3)]);
+    assert_eq!(rig.linked_above(2, 1, &[(1, 9)], &[(1, 5)]), [""; 0]);
+    assert_eq!(rig.after(10), [""; 0]);
+}
+
+#[test]
+fn a_floor_that_rises_has_those_repaired_who_are_below_it() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 9)]);
+    assert_eq!(rig.repairs(1, Repair::Floor(vector(&[(1, 3)]))), [""; 0]);
+    assert_eq!(rig.repairs(1, Repair::Floor(vector(&[(1, 4)]))), ["1: begin"]);
+}
+
+#[test]
+fn documents_that_may_differ_are_offered_and_only_what_is_missing_is_fetched() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.core.shift(Shift::new(&doc(), &[], &[Hash([9; 32])]));
+    rig.linked_above(1, 1, &[(1, 9)], &[(1, 5)]);
+    assert_eq!(rig.starts(1, &[(1, 9)]), ["1: walk LeafSet(1 leaves) LeafSet(0 leaves)"]);
+    let offers = vec![Offer { doc: doc(), heads: Heads::new() }];
+    let slice = Repair::Slice { offers, next: Some(doc()) };
+    assert_eq!(rig.repairs(1, slice), ["compare 1 of 1"]);
+    let compared = Event::Compared { link: LinkId(1), wanted: vec![(doc(), Heads::new())] };
+    assert_eq!(rig.event(compared), ["1: fetch 1", "1: next { after: some(\"d\") }"]);
+    // The walk has ended, and one document is on its way.
+    assert_eq!(rig.repairs(1, Repair::Slice { offers: Vec::new(), next: None }), [""; 0]);
+    let absorbed = |last, lacks| Event::Absorbed { link: LinkId(1), doc: doc(), last, lacks };
+    assert_eq!(rig.event(absorbed(false, None)), [""; 0]);
+    // Something of it is here by now: the rest is asked for when all that comes of it has come.
+    assert_eq!(rig.event(absorbed(false, Some(Heads::new()))), [""; 0]);
+    assert_eq!(rig.event(absorbed(true, None)), ["1: fetch 1"]);
+    assert_eq!(rig.event(absorbed(true, Some(Heads::new()))), ["1: fetch 1"]);
+    assert_eq!(rig.event(absorbed(true, None))[..2], ["cover", "1: end"]);
+}
+
+#[test]
+fn what_turns_out_to_be_missing_of_a_document_on_its_way_is_asked_for_again() {
+    let mut rig = Rig::new(&[]);
+    rig.linked(1, 1, &[]);
+    let lacks = |rig: &mut Rig| rig.event(Event::Lacks { link: LinkId(1), doc: doc(), heads: Heads::new() });
+    let absorbed = || Event::Absorbed { link: LinkId(1), doc: doc(), last: true, lacks: None };
+    assert_eq!(lacks(&mut rig), ["1: fetch 1"]);
+    // What was asked for may have been read before this was there.
+    assert_eq!(lacks(&mut rig), [""; 0]);
+    assert_eq!(rig.event(absorbed()), ["1: fetch 1"]);
+    assert_eq!(rig.event(absorbed()), [""; 0]);
+}
+
+#[test]
+fn equal_vectors_and_different_digests_are_borne_for_two_seconds() {
+    let row = |rig: &Rig, digest, stamp| {
+        let has = rig.core.vector().clone();
+        let info = NodeInfo { digest, stamp, vector: has, ..first_row(&hello(1, &[])) };
+        Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![info] })
+    };
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3)]);
+    rig.says(1, row(&rig, [1; 16], u64::MAX - 2));
+    assert_eq!(rig.after(1_999), [""; 0]);
+    rig.says(1, row(&rig, [1; 16], u64::MAX - 1));
+    assert_eq!(rig.after(1), ["1: begin"]);
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3)]);
+    rig.says(1, row(&rig, [0; 16], u64::MAX - 1));
+    assert_eq!(rig.after(9_000), [""; 0]);
+}
+
+#[test]
+fn whoever_has_nothing_takes_all_by_digest_from_those_whose_logs_do_not_reach_back() {
+    let mut rig = Rig::new(&[]);
+    // Not even what the log has, until all that is below is here.
+    assert_eq!(rig.linked_above(1, 1, &[(1, 9), (2, 4)], &[(2, 2)]), ["1: begin"]);
+    assert_eq!(rig.says(1, Message::Acknowledge(vector(&[(1, 12)]))), [""; 0]);
+    rig.starts(1, &[(1, 9), (2, 4)]);
+    let end = rig.repairs(1, Repair::Slice { offers: Vec::new(), next: None });
+    assert_eq!(end, ["cover", "1: end", "1: from 1:9"]);
+    assert_eq!(*rig.core.staged_floor(), vector(&[(1, 9), (2, 4)]));
+}
+
+#[test]
+fn a_repair_ends_with_its_link_and_begins_anew_over_another() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked_above(1, 1, &[(1, 9)], &[(1, 5)]);
+    rig.linked_above(2, 2, &[(1, 9)], &[(1, 5)]);
+    rig.event(Event::LinkDown { link: LinkId(1) });
+    assert_eq!(rig.event(Event::Tick), ["2: begin"]);
+    assert_eq!(rig.core.repairs().0, 0);
+}
+
+#[test]
+fn who_repairs_keeps_the_log_from_the_start_until_the_end() {
+    let mut rig = Rig::new(&[(ME, 1)]);
+    rig.linked(1, 1, &[]);
+    assert_eq!(rig.repairs(1, Repair::Begin)[0], format!("1: start {ME}:1"));
+    rig.core.log_head = Lsn(9);
+    assert_eq!(rig.core.needed_log(), Lsn(0));
+    let walk = Repair::Walk { compare: crate::base::LeafSet::new([1]), take: crate::base::LeafSet::new([]) };
+    assert_eq!(rig.repairs(1, walk), ["slice after None for 1"]);
+    // One task at a time, and what was read is sent first.
+    assert_eq!(rig.repairs(1, Repair::Fetch { documents: vec![(doc(), Heads::new())] }), [""; 0]);
+    let gathered = Event::Gathered { link: LinkId(1), repairs: vec![Repair::Pushes(Vec::new())], rest: None };
+    assert_eq!(rig.event(gathered), ["1: pushes([])", "1 documents for 1"]);
+    rig.repairs(1, Repair::End);
+    assert_eq!(rig.core.needed_log(), Lsn(9));
+    // Without a walk there are no slices.
+    assert_eq!(rig.repairs(1, Repair::Next { after: None }), ["1: close: a slice of no walk"]);
+}
+
+#[test]
+fn earlier_incarnations_are_closed_when_every_known_node_holds_them() {
+    let mine = |incarnation, counter| (Origin { incarnation, ..origin(ME) }, counter);
+    let has: VersionVector = [mine(1, 7), mine(2, 0)].into_iter().collect();
+    let me = Identity { origin: Origin { incarnation: 2, ..origin(ME) }, ..Rig::new(&[]).core.me.clone() };
+    let start = || Start { vector: has.clone(), ..Start::default() };
+    let mut rig = Rig::new(&[]);
+    rig.core = Core::new(rig.now, me, Bounds::default(), start());
+    rig.linked(1, 1, &[(ME, 6)]);
+    assert_eq!(rig.after(10), [""; 0]);
+    let says_it_has_all = |rig: &mut Rig, stamp| {
+        let row = NodeInfo { vector: vector(&[(ME, 7)]), stamp, ..first_row(&hello(1, &[])) };
+        rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![row] }));
+    };
+    // That may be a word from before this incarnation began, when others may not have had more yet.
+    says_it_has_all(&mut rig, u64::MAX - 1);
+    assert_eq!(rig.after(SAID_MS - 50), [""; 0]);
+    rig.now = rig.now.plus(50);
+    says_it_has_all(&mut rig, u64::MAX);
+    assert_eq!(rig.after(10), ["cover"]);
+    assert_eq!(rig.core.staged().iter().count(), 0);
+    assert!(rig.core.staged().covers(&vector(&[(ME, 7)])));
+    // Whoever has not closed them compares what it has before it does so.
+    let mut other = Rig::new(&[(8, 7)]);
+    other.up(1, true);
+    let mut closed = VersionVector::new();
+    closed.close(node(8), 1);
+    let said = other.says(1, Message::Hello(Box::new(Hello { vector: closed, ..hello(1, &[]) })));
+    assert_eq!(said[0], "1: begin");
+}
+
+#[test]
+fn of_a_node_and_its_copy_the_one_with_the_higher_origin_becomes_another() {
+    let meets = |incarnation| {
+        let mut rig = Rig::new(&[]);
+        rig.up(1, true);
+        let origin = Origin { incarnation, ..origin(ME) };
+        rig.says(1, Message::Hello(Box::new(Hello { node: node(ME), origin, ..hello(1, &[]) })))
+    };
+    let close = format!("1: close: {}", copies::COPY);
+    assert_eq!(meets(0), ["renew above 0, as another: true", &close]);
+    assert_eq!(meets(2), [&*close]);
+}
+
+#[test]
+fn a_word_of_this_node_that_it_never_said_tells_of_a_copy_but_an_echo_does_not() {
+    let heard = |after_start: u64, age_ms: u64| {
+        let mut rig = Rig::new(&[]);
+        rig.linked(1, 1, &[]);
+        rig.now = rig.now.plus(after_start);
+        let copy = Hello { origin: Origin { incarnation: 0, ..origin(ME) }, ..hello(ME, &[]) };
+        let row = NodeInfo { age_ms, ..first_row(&copy) };
+        rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![row] }))
+    };
+    assert_eq!(heard(60_000, 1_000), ["renew above 0, as another: true"]);
+    assert_eq!(heard(60_000, 50_000), [""; 0]);
+    assert_eq!(heard(5_000, 0), [""; 0]);
+}
+
+#[test]
+fn a_node_that_comes_from_an_old_copy_begins_above_what_others_have_seen() {
+    let hears = |seen: VersionVector| {
+        let mut rig = Rig::new(&[]);
+        rig.up(1, true);
+        rig.says(1, Message::Hello(Box::new(Hello { vector: seen, ..hello(1, &[]) })))
+    };
+    let later = |n| [(Origin { incarnation: n, ..origin(ME) }, 3)].into_iter().collect::<VersionVector>();
+    assert_eq!(hears(later(4)), ["renew above 4, as another: false"]);
+    assert_eq!(hears(later(1))[0], "1: from 1:0");
+    let mut closed = VersionVector::new();
+    closed.close(node(ME), 1);
+    assert_eq!(hears(closed), ["renew above 2, as another: false"]);
+}
