@@ -288,7 +288,14 @@ impl Engine {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let hangs = changes.first().map(|change| change.deps.clone()).unwrap_or_default();
+        // All of them: the first may be one that creates something at the root, and hang on nothing.
+        let hangs: Heads = match self.has_dropped {
+            true => {
+                let deps = changes.iter().flat_map(|change| &change.deps);
+                deps.filter(|dep| changes.iter().all(|change| change.hash != **dep)).copied().collect()
+            }
+            false => Heads::new(),
+        };
         let submit = || {
             let record = self.record(&doc)?;
             let staged = self.pending.staged(&doc);
