@@ -9,7 +9,7 @@ mod state;
 mod tests;
 mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use event::{Effect, Event, Identity, LinkState, ReadFrom, Received, Start};
 
@@ -64,8 +64,11 @@ pub struct Core {
     shifts: Vec<Shift>,
     log_head: Lsn,
     stamp: u64,
-    /// When it began.
+    /// When this incarnation began, and the process.
     begun: Millis,
+    started: Millis,
+    /// The incarnations of this process.
+    origins: BTreeSet<Origin>,
     links: BTreeMap<LinkId, Link>,
     sources: Sources,
     hold: Hold,
@@ -89,6 +92,7 @@ impl Core {
         let mut lag = Lag::default();
         lag.note(now, &vector);
         let stamp = first_stamp(&me.origin);
+        let origins = BTreeSet::from([me.origin]);
         Self {
             me,
             bounds,
@@ -104,6 +108,8 @@ impl Core {
             log_head,
             stamp,
             begun: now,
+            started: now,
+            origins,
             links: BTreeMap::new(),
             sources: Sources::default(),
             hold: Hold::new(bounds.hold),
@@ -173,6 +179,7 @@ impl Core {
         self.last_held = VersionVector::new();
         self.stamp = self.stamp.max(first_stamp(&origin));
         self.begun = now;
+        self.origins.insert(origin);
         self.sources.clear();
         self.hold.clear();
         self.suspects.clear();

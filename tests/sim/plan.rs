@@ -15,10 +15,6 @@ const TRIED: usize = 305;
 /// In one of so many runs with such faults a folder is copied, and started beside its original.
 const COPIES_ONE_IN: u8 = 5;
 
-/// Off, until original and copy are told apart although each of them begins new incarnations above the other's: see
-/// seeds 250 and 272. Meanwhile such a node comes back empty.
-const COPIES: bool = false;
-
 /// Faults begin from here to there, in milliseconds.
 const FAULTS_FROM: u64 = 1_000;
 const FAULTS_TO: u64 = 11_000;
@@ -203,7 +199,7 @@ impl Plan {
         some(3, |node, _, down| Fault::Lose { node, down });
         some(6, |node, _, down| Fault::Lose { node, down });
         some(2, |node, _, down| Fault::Stop { node, down: 6_000 + 2 * down });
-        some(COPIES_ONE_IN, |node, from, down| match node == from || !COPIES {
+        some(COPIES_ONE_IN, |node, from, down| match node == from {
             true => Fault::Lose { node, down },
             false => Fault::Copy { from, node, down },
         });

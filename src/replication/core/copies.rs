@@ -7,7 +7,7 @@
 
 use super::{Core, Effect};
 use crate::base::limits::LINK_DEAD_MS;
-use crate::base::{LinkId, Millis};
+use crate::base::{LinkId, Millis, Origin};
 use crate::wire::{Hello, NodeInfo};
 
 /// What a node says that meets its copy, or its original.
@@ -29,23 +29,25 @@ impl Core {
         if hello.node != self.me.node || hello.origin == self.me.origin || hello.cluster != self.me.cluster {
             return false;
         }
-        self.give_way(hello.origin > self.me.origin, effects);
+        self.give_way(&hello.origin, effects);
         self.drop_link(now, link, COPY, effects);
         true
     }
 
-    /// A word of this node's own has come back. Has somebody else said it, since this node's start?
+    /// A word of this node's own has come back. Has somebody else said it, since this process began? What it said
+    /// itself in an earlier incarnation is an echo.
     pub(super) fn hears_of_itself(&mut self, now: Millis, info: &NodeInfo, effects: &mut Vec<Effect>) {
         let said = now.0.saturating_sub(info.age_ms);
-        if info.origin != self.me.origin && said > self.begun.0 + ECHO_MS {
-            self.give_way(info.origin > self.me.origin, effects);
+        if !self.origins.contains(&info.origin) && said > self.started.0 + ECHO_MS {
+            self.give_way(&info.origin, effects);
         }
         self.stamp = self.stamp.max(info.stamp);
     }
 
-    /// Both sides come to the same answer: the one with the higher origin goes on as another node.
-    fn give_way(&mut self, other_does: bool, effects: &mut Vec<Effect>) {
-        if !other_does {
+    /// Both sides come to the same answer: the one with the lower origin goes on as another node. It is the one that
+    /// hears of the other where they do not meet, since the other's words replace its own in the table of nodes.
+    fn give_way(&self, other: &Origin, effects: &mut Vec<Effect>) {
+        if self.me.origin < *other {
             effects.push(Effect::Renew { as_another: true, above: 0 });
         }
     }

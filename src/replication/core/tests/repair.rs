@@ -211,7 +211,7 @@ fn earlier_incarnations_are_closed_when_every_known_node_holds_them() {
 }
 
 #[test]
-fn of_a_node_and_its_copy_the_one_with_the_higher_origin_becomes_another() {
+fn of_a_node_and_its_copy_the_one_with_the_lower_origin_becomes_another() {
     let meets = |incarnation| {
         let mut rig = Rig::new(&[]);
         rig.up(1, true);
@@ -219,23 +219,29 @@ fn of_a_node_and_its_copy_the_one_with_the_higher_origin_becomes_another() {
         rig.says(1, Message::Hello(Box::new(Hello { node: node(ME), origin, ..hello(1, &[]) })))
     };
     let close = format!("1: close: {}", copies::COPY);
-    assert_eq!(meets(0), ["renew above 0, as another: true", &close]);
-    assert_eq!(meets(2), [&*close]);
+    assert_eq!(meets(2), ["renew above 0, as another: true", &close]);
+    assert_eq!(meets(0), [&*close]);
 }
 
 #[test]
 fn a_word_of_this_node_that_it_never_said_tells_of_a_copy_but_an_echo_does_not() {
-    let heard = |after_start: u64, age_ms: u64| {
+    let heard = |incarnation, after_start: u64, age_ms: u64| {
         let mut rig = Rig::new(&[]);
-        rig.linked(1, 1, &[]);
+        // An incarnation later, the process is as old as before.
         rig.now = rig.now.plus(after_start);
-        let copy = Hello { origin: Origin { incarnation: 0, ..origin(ME) }, ..hello(ME, &[]) };
+        rig.event(Event::Renewed { origin: Origin { incarnation: 3, ..origin(ME) } });
+        rig.linked(1, 1, &[]);
+        let copy = Hello { origin: Origin { incarnation, ..origin(ME) }, ..hello(ME, &[]) };
         let row = NodeInfo { age_ms, ..first_row(&copy) };
         rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![row] }))
     };
-    assert_eq!(heard(60_000, 1_000), ["renew above 0, as another: true"]);
-    assert_eq!(heard(60_000, 50_000), [""; 0]);
-    assert_eq!(heard(5_000, 0), [""; 0]);
+    assert_eq!(heard(4, 60_000, 1_000), ["renew above 0, as another: true"]);
+    assert_eq!(heard(4, 60_000, 50_000), [""; 0]);
+    assert_eq!(heard(4, 5_000, 0), [""; 0]);
+    // The other hears of this one, or this one said it itself.
+    assert_eq!(heard(2, 60_000, 1_000), [""; 0]);
+    assert_eq!(heard(1, 60_000, 1_000), [""; 0]);
+    assert_eq!(heard(3, 60_000, 1_000), [""; 0]);
 }
 
 #[test]
