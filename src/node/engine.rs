@@ -15,7 +15,7 @@ use super::ring::Ring;
 use super::trim::Trim;
 use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FORGET_NODE_MS, FRAME_TARGET_BYTES};
 use crate::base::{
-    Bounds, Bug, Change, Digest, DocId, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role, Shift,
+    Bounds, Bug, Change, Digest, DocId, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role, Shift,
     VersionVector, planted,
 };
 use crate::replication::{Core, Effect, Event, Gather, Identity, ReadFrom, Received, Start};
@@ -288,18 +288,8 @@ impl Engine {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        // All of them: the first may be one that creates something at the root, and hang on nothing.
-        let hangs: Heads = match self.has_dropped {
-            true => {
-                let deps = changes.iter().flat_map(|change| &change.deps);
-                deps.filter(|dep| changes.iter().all(|change| change.hash != **dep)).copied().collect()
-            }
-            false => Heads::new(),
-        };
         let submit = || {
-            let record = self.record(&doc)?;
-            let staged = self.pending.staged(&doc);
-            if self.has_dropped && self.records.lacks(&*self.store, &doc, &record, &hangs, &staged)? {
+            if self.has_dropped && self.hangs_elsewhere(&doc, &changes)? {
                 return Ok(false);
             }
             let entry = self.core.stage_local(doc.clone(), changes, None);
@@ -307,6 +297,16 @@ impl Engine {
         };
         let submitted = submit();
         submitted.inspect_err(|error| self.fail(now, error.clone(), outputs))
+    }
+
+    /// Does any of these changes hang on what is not here, nor among them? All are looked at: the first may create
+    /// something at the root, and hang on nothing.
+    fn hangs_elsewhere(&mut self, doc: &DocId, changes: &[Change]) -> Result<bool, StoreError> {
+        let deps = changes.iter().flat_map(|change| &change.deps);
+        let is_elsewhere = |dep: &&Hash| changes.iter().all(|change| change.hash != **dep);
+        let hangs: Heads = deps.filter(is_elsewhere).copied().collect();
+        let record = self.record(doc)?;
+        self.records.lacks(&*self.store, doc, &record, &hangs, &self.pending.staged(doc))
     }
 
     /// Has a document that was deleted long ago dropped everywhere, where these are still its heads and every known

@@ -2,7 +2,7 @@
 //! history is asked for.
 
 use crate::base::limits::{FRAME_TARGET_BYTES, MAX_SLICE_DOCUMENTS, SLICE_RECORDS};
-use crate::base::{Change, DocId, Hash, LinkId, leaf_of};
+use crate::base::{Change, DocId, Hash, Heads, LinkId, leaf_of};
 use crate::crdt::{causes_first, changes_beyond};
 use crate::replication::{Event, Gather};
 use crate::store::{Store, StoreError, Whole};
@@ -81,14 +81,14 @@ impl Parcels {
         let changes = match snapshot {
             Some(snapshot) if have.is_empty() => {
                 let heads = crate::crdt::folded_heads(&snapshot).map_err(|fault| damaged(doc, &fault))?;
-                let deletions =
+                let deletions: Heads =
                     record.deletions.iter().filter(|head| heads.contains(head)).copied().collect();
                 let mut offset = 0;
                 while offset < snapshot.len() {
                     let end = snapshot.len().min(offset + FRAME_TARGET_BYTES);
                     let piece = Snapshot {
                         heads: heads.clone(),
-                        deletions: std::clone::Clone::clone(&deletions),
+                        deletions: deletions.clone(),
                         changes: record.folded,
                         offset: offset as u64,
                         total: snapshot.len() as u64,
