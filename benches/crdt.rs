@@ -136,5 +136,49 @@ fn merges(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, reads, edits, merges);
+/// What a live reader is told of one keystroke: found by comparing, against what a log of the edit costs.
+fn patches(c: &mut Criterion) {
+    let mut group = c.benchmark_group("patch");
+    group.sample_size(10);
+    for (name, value) in [
+        ("100,000 letters", json!({"t": {"$text": letters(100_000)}})),
+        ("100,000 letters in 1,000 texts", {
+            let texts = (0..1_000).map(|_| json!({"$text": letters(100)}));
+            json!({"t": {"$text": "x"}, "l": texts.collect::<Vec<_>>()})
+        }),
+        ("20 fields", json!({"t": {"$text": "x"}, "m": fields()})),
+    ] {
+        let mut document = made(value);
+        let save = document.save(None).expect("the present version");
+        let before = document.applied_heads();
+        let op = json!([{"op": "text.splice", "path": "/t", "pos": 1, "insert": "a"}]);
+        let ops = syncline::crdt::parse_ops(&op).expect("operations");
+        edit(&mut document, &Edit::Ops(ops));
+        let now = document.applied_heads();
+        group.bench_function(BenchmarkId::new("by comparing", name), |b| {
+            b.iter(|| black_box(document.patch(&before, &now)));
+        });
+        let mut doc = Automerge::load_with_options(
+            &save,
+            automerge::LoadOptions::new().text_encoding(TextEncoding::UnicodeCodePoint),
+        )
+        .expect("what was saved");
+        let (_, text) = doc.get(ROOT, "t").expect("a text").expect("a text");
+        for logs in [false, true] {
+            group.bench_function(BenchmarkId::new(format!("edit, log {logs}"), name), |b| {
+                b.iter(|| {
+                    let log =
+                        if logs { automerge::PatchLog::active() } else { automerge::PatchLog::inactive() };
+                    let mut tx = doc.transaction_log_patches(log).expect("a log of this document");
+                    tx.splice_text(&text, 1, 0, "a").expect("a keystroke");
+                    let (_, mut log) = tx.commit();
+                    black_box(doc.make_patches(&mut log))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, reads, edits, merges, patches);
 criterion_main!(benches);

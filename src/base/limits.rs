@@ -72,6 +72,15 @@ pub const FORGET_NODE_MS: u64 = 2_592_000_000;
 /// Documents in one slice of a repair, offered or asked for: a frame of them stays small. More in one message close the link.
 pub const MAX_SLICE_DOCUMENTS: usize = 1_024;
 
+/// Fenced documents that a node names. Of more it names these.
+pub const MAX_FENCED_NAMED: usize = 1_000;
+
+/// Documents of which it is noted that changes are missing which the vector names: a few megabytes. Of more it is found by their digests, when vectors are equal.
+pub const MAX_HOLES: usize = 16_384;
+
+/// Heads of what is missing of one document that are noted. Of more, those that come first tell when it is here.
+pub const MAX_MISSING_HEADS: usize = 64;
+
 /// Records that one slice of a repair's walk looks at: some tens of milliseconds of reading. The walk goes on with the next slice.
 pub const SLICE_RECORDS: usize = 16_384;
 
@@ -201,6 +210,9 @@ pub const VIEW_INTERVAL_MS: u64 = 33;
 
 /// Milliseconds that a difference for live readers may take, by the last one of that document. Past it they get a snapshot.
 pub const VIEW_DIFF_MS: u64 = 50;
+
+/// Bytes, about, of what is noted of a document's changes for its live readers between two looks at it: more than a thousand keystrokes. Past it the difference is found by comparing.
+pub const TRAIL_BYTES: usize = 256 << 10;
 
 /// Differences of one view of a document that are kept for readers who stood at the same versions. Others are made for each.
 pub const VIEW_PATCHES: usize = 16;

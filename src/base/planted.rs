@@ -20,6 +20,10 @@ pub enum Bug {
     ForgetFloor,
     /// Drops a deleted document before every node has the deletion.
     DropTooEarly,
+    /// Gives a live reader what this node has as its cursor, and not what the reader was told of.
+    CursorOfHead,
+    /// Reads the log on for a live reader over what is not in it.
+    SkipGaps,
 }
 
 #[cfg(feature = "planted-bugs")]

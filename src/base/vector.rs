@@ -58,6 +58,17 @@ impl VersionVector {
         other.iter().fold(closed, |moved, (origin, counter)| self.raise(origin, counter) || moved)
     }
 
+    /// Pointwise minimum: what both hold.
+    pub fn meet(&self, other: &VersionVector) -> VersionVector {
+        let lower = |node: &NodeId, number: u32| Some(number.min(*other.closed.get(node)?));
+        let closed = self.closed().filter_map(|(node, number)| Some((node, lower(&node, number)?)));
+        let mut both = Self { counters: BTreeMap::new(), closed: closed.collect() };
+        for (origin, counter) in self.iter().chain(other.iter()) {
+            both.raise(origin, counter.min(self.get(&origin)).min(other.get(&origin)));
+        }
+        both
+    }
+
     /// Does this hold all entries that `other` names?
     pub fn covers(&self, other: &VersionVector) -> bool {
         other.iter().all(|(origin, counter)| counter <= self.get(&origin))
@@ -125,6 +136,18 @@ impl fmt::Debug for VersionVector {
 mod tests {
     use super::*;
     use crate::base::NodeId;
+
+    #[test]
+    fn what_two_hold_is_below_both() {
+        let of = |of: &[(u8, u64)]| of.iter().map(|(n, counter)| (origin(*n), *counter)).collect();
+        let (mut a, b): (VersionVector, VersionVector) = (of(&[(1, 5), (2, 2)]), of(&[(1, 3), (3, 4)]));
+        assert_eq!(a.meet(&b), of(&[(1, 3)]));
+        assert_eq!(b.meet(&a), a.meet(&b));
+        // What is closed counts as held whatever the counter.
+        a.close(NodeId([3; 8]), 1);
+        assert_eq!(a.meet(&b), of(&[(1, 3), (3, 4)]));
+        assert_eq!(a.meet(&a), a);
+    }
 
     fn origin(n: u8) -> Origin {
         Origin { node: NodeId([n; 8]), incarnation: 1, random: 0 }

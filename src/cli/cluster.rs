@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::client::Target;
 use super::output::{Failure, print};
 use super::table::{Align, table};
-use crate::node::{ClusterState, ClusterView, NodeRow, RepairView};
+use crate::node::{ClusterState, ClusterView, DamageView, NodeRow, RepairView};
 
 #[derive(Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -45,6 +45,9 @@ impl Cluster {
     }
 }
 
+/// Fenced documents that are named; `--json` names more.
+const FENCED_SHOWN: usize = 5;
+
 fn status(view: &ClusterView) -> String {
     let asked = view.nodes.first().map_or(view.node.as_str(), |row| row.name.as_str());
     let (word, meaning) = meaning(view.state);
@@ -60,8 +63,10 @@ fn status(view: &ClusterView) -> String {
         ("SAME", Align::Left),
     ];
     let repair = view.repair.as_ref().map(repair).unwrap_or_default();
+    let damage = view.damage.as_ref().map(damage).unwrap_or_default();
+    let fenced = fenced(&view.fenced);
     format!(
-        "{word}: {meaning} (cluster {:?}, asked {asked})\n{repair}\n{}",
+        "{word}: {meaning} (cluster {:?}, asked {asked})\n{repair}{damage}{fenced}\n{}",
         view.cluster,
         table(heads, &rows)
     )
@@ -73,6 +78,23 @@ fn repair(view: &RepairView) -> String {
     let left = left_ms.map_or(String::new(), |left| format!(", about {} left", duration(left)));
     let elapsed = duration(*elapsed_ms);
     format!("repair from {from}: {done} of {documents} documents, {mib:.1} MiB in {elapsed}{left}\n")
+}
+
+fn damage(view: &DamageView) -> String {
+    let DamageView { found, first, remedy } = view;
+    format!("damage: come upon {found} times, first: {first}\n{remedy}\n")
+}
+
+fn fenced(documents: &[String]) -> String {
+    let some: Vec<_> = documents.iter().take(FENCED_SHOWN).map(String::as_str).collect();
+    let more = documents.len() - some.len();
+    match (some.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!("fenced, as a stored change is damaged: {}\n", some.join(", ")),
+        (false, _) => {
+            format!("fenced, as a stored change is damaged: {}, and {more} more\n", some.join(", "))
+        }
+    }
 }
 
 fn meaning(state: ClusterState) -> (&'static str, &'static str) {
@@ -158,6 +180,8 @@ mod tests {
             node: "id of a".into(),
             state: ClusterState::Converging,
             repair: None,
+            damage: None,
+            fenced: Vec::new(),
             nodes: vec![row("a", &["b", "r"]), late],
         };
         assert_eq!(
@@ -184,6 +208,12 @@ mod tests {
                 elapsed_ms: 2_100,
                 left_ms: Some(6_300),
             }),
+            damage: Some(DamageView {
+                found: 3,
+                first: "read document \"x\"".into(),
+                remedy: "stop it".into(),
+            }),
+            fenced: (0..7).map(|n| format!("d{n}")).collect(),
             nodes: vec![NodeRow { vector: vec![("o".into(), 3)], ..row("a", &["b"]) }],
         };
         let json = serde_json::to_string(&view).unwrap();
@@ -191,7 +221,11 @@ mod tests {
         assert_eq!(serde_json::to_string(&back).unwrap(), json);
         let told = status(&back);
         assert!(
-            told.contains("\nrepair from b: 500 of 2000 documents, 1.5 MiB in 2.1 s, about 6.3 s left\n\n"),
+            told.contains(
+                "\nrepair from b: 500 of 2000 documents, 1.5 MiB in 2.1 s, about 6.3 s left\n\
+                 damage: come upon 3 times, first: read document \"x\"\nstop it\n\
+                 fenced, as a stored change is damaged: d0, d1, d2, d3, d4, and 2 more\n\n"
+            ),
             "{told}"
         );
     }

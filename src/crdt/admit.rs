@@ -49,7 +49,7 @@ impl Document {
         // Automerge's decoder panics over kinds of operations that it does not know.
         let judged = guarded(|| Judge::new(self).judge(&new)).map_err(refused(None))?;
         judged.map_err(|(hash, reason)| refused(Some(hash))(reason))?;
-        match clash::apply(&mut self.doc, new.clone()) {
+        match clash::apply(&mut self.doc, new.clone(), &mut self.trail) {
             Outcome::Applied => {}
             Outcome::Clash => return Err(refused(None)("its sequence number is taken".into())),
             Outcome::Broken(reason) => {

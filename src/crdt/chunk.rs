@@ -16,6 +16,9 @@ const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 /// Bit of a column's specification that says that it is compressed.
 const DEFLATED: u64 = 0b1000;
 
+/// Specification of the column of a saved document's changes that names their actors.
+const CHANGE_ACTORS: u64 = 1;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Document,
@@ -79,12 +82,12 @@ fn first(raw: &[u8]) -> Result<(Chunk<'_>, &[u8]), String> {
     Ok((Chunk { kind, bytes, checksum }, reader.0))
 }
 
-/// The heads of a saved document, as its header names them, without reading the document. Its bytes are those that
-/// were saved: the checksum matches.
+/// The heads of a saved document, as its header names them, and the number of its changes, without reading the
+/// document. Its bytes are those that were saved: the checksum matches.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub(super) fn document_heads(raw: &[u8]) -> Result<Vec<[u8; 32]>, String> {
+pub(super) fn document_outline(raw: &[u8]) -> Result<(Vec<[u8; 32]>, u64), String> {
     let cut = || "cut short".to_owned();
     let mut reader = Reader(raw);
     if reader.take(4).ok_or_else(cut)? != MAGIC {
@@ -104,7 +107,18 @@ pub(super) fn document_heads(raw: &[u8]) -> Result<Vec<[u8; 32]>, String> {
         reader.prefixed().ok_or_else(cut)?; // actors
     }
     let heads = reader.length().and_then(|heads| reader.take(heads.checked_mul(32)?)).ok_or_else(cut)?;
-    Ok(heads.as_chunks().0.to_vec())
+    let (changes, _) = reader.columns().zip(reader.columns()).ok_or_else(cut)?;
+    let mut count = 0;
+    for (spec, length) in changes {
+        let column = reader.take(length).ok_or_else(cut)?;
+        // The actors: a row for each change.
+        if spec & !DEFLATED == CHANGE_ACTORS {
+            let inflated =
+                if spec & DEFLATED == 0 { None } else { Some(inflate(column, MAX_INFLATED_CHANGE_BYTES)?) };
+            count = runs(inflated.as_deref().unwrap_or(column), Value::Number, u64::MAX, |count, _| count);
+        }
+    }
+    Ok((heads.as_chunks().0.to_vec(), count))
 }
 
 fn change(data: &[u8]) -> Result<(), String> {
@@ -202,15 +216,16 @@ enum Value {
 
 /// Rows of a run-length encoded column, as far as it can be read.
 fn run_rows(column: &[u8], value: Value) -> u64 {
-    runs(column, value, |count, _| count)
+    runs(column, value, MAX_CHANGE_ROWS, |count, _| count)
 }
 
 /// Rows of the columns that belong to a group: the sum of the group's cardinalities.
 fn group_rows(column: &[u8]) -> u64 {
-    runs(column, Value::Number, |count, each| count.saturating_mul(each.max(1)))
+    runs(column, Value::Number, MAX_CHANGE_ROWS, |count, each| count.saturating_mul(each.max(1)))
 }
 
-fn runs(column: &[u8], value: Value, weigh: impl Fn(u64, u64) -> u64) -> u64 {
+/// Past `most` it is not looked how many more there are.
+fn runs(column: &[u8], value: Value, most: u64, weigh: impl Fn(u64, u64) -> u64) -> u64 {
     let mut reader = Reader(column);
     let mut rows = 0_u64;
     let mut read = || -> Option<u64> {
@@ -233,7 +248,7 @@ fn runs(column: &[u8], value: Value, weigh: impl Fn(u64, u64) -> u64) -> u64 {
     };
     while let Some(more) = read() {
         rows = rows.saturating_add(more);
-        if rows > MAX_CHANGE_ROWS {
+        if rows > most {
             break;
         }
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash};
 
 use super::change::guarded;
+use super::trail::Trail;
 
 /// How applying a batch went.
 pub(super) enum Outcome {
@@ -19,8 +20,9 @@ pub(super) enum Outcome {
     Broken(String),
 }
 
-pub(super) fn apply(doc: &mut Automerge, changes: Vec<Change>) -> Outcome {
-    match guarded(|| doc.apply_changes(changes)) {
+/// Applies changes, which are noted in the document's trail.
+pub(super) fn apply(doc: &mut Automerge, changes: Vec<Change>, trail: &mut Option<Trail>) -> Outcome {
+    match guarded(|| Trail::apply(trail, doc, changes)) {
         Ok(Ok(())) => Outcome::Applied,
         Ok(Err(AutomergeError::DuplicateSeqNumber(..))) => Outcome::Clash,
         Ok(Err(error)) => Outcome::Broken(error.to_string()),
@@ -43,16 +45,17 @@ pub(super) fn build(
     loop {
         let (shown, left_out) = choose(&all, &refused);
         let mut doc = empty();
-        if let Outcome::Applied = apply(&mut doc, shown.iter().map(|c| (*c).clone()).collect()) {
+        if let Outcome::Applied = apply(&mut doc, shown.iter().map(|c| (*c).clone()).collect(), &mut None) {
             return Ok((doc, left_out.into_iter().cloned().collect()));
         }
         // One by one, in an order that the set alone decides, to find the one to blame.
         let mut doc = empty();
-        let blame = shown.iter().find_map(|change| match apply(&mut doc, vec![(*change).clone()]) {
-            Outcome::Applied => None,
-            Outcome::Clash => Some((change.hash(), "a clash".to_owned())),
-            Outcome::Broken(reason) => Some((change.hash(), reason)),
-        });
+        let blame =
+            shown.iter().find_map(|change| match apply(&mut doc, vec![(*change).clone()], &mut None) {
+                Outcome::Applied => None,
+                Outcome::Clash => Some((change.hash(), "a clash".to_owned())),
+                Outcome::Broken(reason) => Some((change.hash(), reason)),
+            });
         match blame {
             // Only the batch as a whole fails: what was applied one by one is as good.
             None => return Ok((doc, left_out.into_iter().cloned().collect())),

@@ -12,6 +12,7 @@ use super::clash::{self, Outcome};
 use super::deletion;
 use super::derive::{self, Derived};
 use super::edit::{Context, Creation, perform};
+use super::trail::Trail;
 use super::{Edit, EditError, render};
 use crate::base::{Change, DocId, Hash, Heads, canonical_heads};
 
@@ -32,6 +33,8 @@ pub struct Document {
     pub(super) broken: bool,
     /// Heads that are known not to be deleted: to find that out costs about as much as to read a field.
     present: Vec<ChangeHash>,
+    /// Where live readers follow it. All that changes what is shown is noted in it, or ends it.
+    pub(super) trail: Option<Trail>,
 }
 
 /// What a write made: the changes in the order in which they have to be stored (none where nothing
@@ -73,8 +76,15 @@ impl Document {
             Some(snapshot) => load(snapshot, &actor).map_err(LoadError)?,
             None => empty(&actor),
         };
-        let mut document =
-            Self { doc, id, actor, left_out: BTreeMap::new(), broken: false, present: Vec::new() };
+        let mut document = Self {
+            doc,
+            id,
+            actor,
+            left_out: BTreeMap::new(),
+            broken: false,
+            present: Vec::new(),
+            trail: None,
+        };
         let tail: Result<Vec<_>, String> = tail.iter().map(|change| parse(&change.bytes)).collect();
         let tail = tail.map_err(LoadError)?;
         document.take(tail.clone());
@@ -139,7 +149,8 @@ impl Document {
 
     /// About how many bytes it takes in memory.
     pub fn size_estimate(&self) -> usize {
-        BASE_BYTES + OP_BYTES * usize::try_from(self.doc.stats().num_ops).unwrap_or(usize::MAX / OP_BYTES)
+        let operations = usize::try_from(self.doc.stats().num_ops).unwrap_or(usize::MAX / OP_BYTES);
+        BASE_BYTES + OP_BYTES * operations + self.trail.as_ref().map_or(0, |trail| trail.bytes)
     }
 
     pub(super) fn id(&self) -> &DocId {
@@ -253,7 +264,7 @@ impl Document {
                 return self.settle(changes);
             }
         }
-        match clash::apply(&mut self.doc, changes.clone()) {
+        match clash::apply(&mut self.doc, changes.clone(), &mut self.trail) {
             // Changes whose dependencies are not here are queued inside Automerge, where nobody sees them.
             Outcome::Applied if self.doc.get_missing_deps(&[]).is_empty() => {}
             Outcome::Applied | Outcome::Clash => self.settle(changes),
@@ -288,6 +299,7 @@ impl Document {
         let all = some.into_iter().chain(more).collect();
         let (doc, left_out) = clash::build(|| empty(&self.actor), all)?;
         self.doc = doc;
+        self.trail = None;
         self.left_out = left_out.into_iter().map(|change| (Hash(change.hash().0), change)).collect();
         self.broken = false;
         Ok(())
@@ -334,7 +346,8 @@ impl Document {
                 // A document without members is there too, once somebody has written it.
                 Some(self.doc.empty_commit(options))
             } else {
-                commit(tx, options)
+                let committed = commit(tx, options);
+                self.made(committed)
             };
             return self.edited(Vec::new(), made, &base);
         }
@@ -347,7 +360,8 @@ impl Document {
             self.broken = true;
             return Err(refused);
         }
-        let made = commit(tx, options);
+        let committed = commit(tx, options);
+        let made = self.made(committed);
         self.edited(derived, made, &base)
     }
 
@@ -385,7 +399,7 @@ impl Document {
         };
         let hash = change.hash();
         let new = !self.has(&Hash(hash.0));
-        match clash::apply(&mut self.doc, vec![change.clone()]) {
+        match clash::apply(&mut self.doc, vec![change.clone()], &mut self.trail) {
             Outcome::Applied => {}
             // This writer has deleted that version before, at another time: it is deleted.
             Outcome::Clash => return self.edited(Vec::new(), None, &base),
@@ -399,13 +413,24 @@ impl Document {
     }
 
     fn transaction(&mut self, at: Option<&[ChangeHash]>) -> Result<Transaction<'_>, EditError> {
-        match at {
-            None => Ok(self.doc.transaction()),
-            Some(at) => self
-                .doc
-                .transaction_at(PatchLog::inactive(), at)
-                .map_err(|e| EditError::Failed { reason: e.to_string() }),
+        let transaction = match at {
+            None => self.doc.transaction_log_patches(Trail::draft(self.trail.as_ref())),
+            Some(at) => {
+                // What it would note is told of another version than the one that is shown.
+                self.trail = None;
+                self.doc.transaction_at(PatchLog::inactive(), at)
+            }
+        };
+        transaction.map_err(|e| EditError::Failed { reason: e.to_string() })
+    }
+
+    /// The change that a transaction has made; what it has noted belongs to the trail now.
+    fn made(&mut self, committed: Option<(ChangeHash, PatchLog)>) -> Option<ChangeHash> {
+        let (hash, log) = committed?;
+        if let Some(trail) = &mut self.trail {
+            trail.log = log;
         }
+        Some(hash)
     }
 
     /// Makes the derived changes for these creations. Gives those that are new, and the version that has all of
@@ -423,7 +448,7 @@ impl Document {
             if let Some(Derived { change, .. }) = &derived {
                 let hash = change.hash();
                 if !self.has(&Hash(hash.0)) {
-                    match clash::apply(&mut self.doc, vec![change.clone()]) {
+                    match clash::apply(&mut self.doc, vec![change.clone()], &mut self.trail) {
                         Outcome::Applied => new.push(opaque(change)),
                         // Its actor has made something else: an ordinary change does it.
                         Outcome::Clash => {
@@ -469,6 +494,7 @@ impl Document {
             self.broken = true;
             return Err(EditError::Failed { reason: "Automerge lost the change that it made".into() });
         };
+        Trail::grow(&mut self.trail, std::slice::from_ref(&change));
         changes.push(opaque(&change));
         Ok(Edited { changes, version: Heads::from_slice(&[Hash(hash.0)]) })
     }
@@ -484,10 +510,12 @@ pub(super) fn load(bytes: &[u8], actor: &ActorId) -> Result<Automerge, String> {
     Ok(guarded(load)??.with_actor(actor.clone()))
 }
 
-fn commit(tx: Transaction<'_>, options: CommitOptions) -> Option<ChangeHash> {
+/// The change that is made, if any, and what is noted of it.
+fn commit(tx: Transaction<'_>, options: CommitOptions) -> Option<(ChangeHash, PatchLog)> {
     if tx.pending_ops() == 0 {
         tx.rollback();
         return None;
     }
-    tx.commit_with(options).0
+    let (made, log) = tx.commit_with(options);
+    made.map(|hash| (hash, log))
 }

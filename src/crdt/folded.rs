@@ -8,15 +8,15 @@ use super::change::{guarded, opaque};
 use super::{Document, LoadError, chunk};
 use crate::base::{Change, Hash, Heads};
 
-/// The heads of a folded history. Its bytes are whole; no operation of it is looked at.
+/// The heads of a folded history, and the number of its changes. Its bytes are whole; no operation of it is looked at.
 ///
 /// # Errors
 /// When it is not what was saved.
-pub fn folded_heads(snapshot: &[u8]) -> Result<Heads, LoadError> {
-    let mut heads: Heads =
-        chunk::document_heads(snapshot).map_err(LoadError)?.into_iter().map(Hash).collect();
+pub fn folded_outline(snapshot: &[u8]) -> Result<(Heads, u64), LoadError> {
+    let (heads, changes) = chunk::document_outline(snapshot).map_err(LoadError)?;
+    let mut heads: Heads = heads.into_iter().map(Hash).collect();
     heads.sort_unstable();
-    Ok(heads)
+    Ok((heads, changes))
 }
 
 /// The hashes of all changes in it.
@@ -153,16 +153,33 @@ mod tests {
     }
 
     #[test]
-    fn heads_are_read_without_the_document_and_damage_is_seen() {
+    fn heads_and_changes_are_told_without_the_document_and_damage_is_seen() {
         let doc = history(50);
         let saved = doc.save();
-        let heads: Vec<Hash> = doc.get_heads().iter().map(|head| Hash(head.0)).collect();
-        assert_eq!(folded_heads(&saved).unwrap().as_slice(), heads);
+        let heads: Heads = doc.get_heads().iter().map(|head| Hash(head.0)).collect();
+        assert_eq!(folded_outline(&saved).unwrap(), (heads, 50));
         assert_eq!(folded_hashes(&saved).unwrap().len(), 50);
         for place in 0..saved.len() {
             let mut bytes = saved.clone();
             bytes[place] ^= 1;
-            assert!(folded_heads(&bytes).is_err(), "byte {place}");
+            assert!(folded_outline(&bytes).is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn the_changes_of_many_actors_are_counted_too_where_their_column_is_compressed() {
+        let mut doc = history(1);
+        for n in 0..3_000_u32 {
+            let mut actor = [7; 16];
+            actor[n as usize % 2] = (n % 251) as u8;
+            doc.set_actor(ActorId::from(actor));
+            let mut tx = doc.transaction();
+            tx.put(ROOT, "n", i64::from(n) + 1).unwrap();
+            tx.commit();
+            if [0, 9, 299, 2_999].contains(&n) {
+                assert_eq!(folded_outline(&doc.save()).unwrap().1, u64::from(n) + 2);
+                assert_eq!(folded_outline(&doc.save_nocompress()).unwrap().1, u64::from(n) + 2);
+            }
         }
     }
 

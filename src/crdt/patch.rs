@@ -1,6 +1,6 @@
 //! What changed between two versions, as typed operations on the JSON that a document reads as.
 
-use automerge::{ChangeHash, ObjId, ObjType, Patch, PatchAction, Prop, ReadDoc, Value};
+use automerge::{ChangeHash, ObjId, ObjType, Patch, PatchAction, PatchLog, Prop, ReadDoc, Value};
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -9,7 +9,10 @@ use super::change::{guarded, native};
 use super::document::Document;
 use super::json::step;
 use super::render;
-use crate::base::Hash;
+use crate::base::{Hash, Heads};
+
+/// A version, and the operations since then, as a JSON list.
+pub type Patched = (Heads, Box<RawValue>);
 
 /// As [`super::Op`], as far as a difference needs them; values are JSON as it reads plainly.
 #[derive(Debug, Serialize)]
@@ -49,8 +52,22 @@ impl Document {
         let to = self.known(Some(to)).ok()??;
         let patches = guarded(|| self.doc.diff(&from, &to)).ok()?;
         // Of now it is faster to read.
-        let at = Some(to).filter(|to| *to != self.doc.get_heads());
-        let mut maker = Maker { document: self, at, fresh: FxHashSet::default(), made: Vec::new() };
+        self.operations(patches, Some(to).filter(|to| *to != self.doc.get_heads()), true)
+    }
+
+    /// The same, of what a log has noted from `since` until now; and since when.
+    pub(super) fn patched(&self, since: Heads, mut log: PatchLog) -> Option<Patched> {
+        let patches = guarded(|| self.doc.make_patches(&mut log)).ok()?;
+        Some((since, self.operations(patches, None, false)?))
+    }
+
+    fn operations(
+        &self,
+        patches: Vec<Patch>,
+        at: Option<Vec<ChangeHash>>,
+        compared: bool,
+    ) -> Option<Box<RawValue>> {
+        let mut maker = Maker { document: self, at, compared, fresh: FxHashSet::default(), made: Vec::new() };
         patches.into_iter().try_for_each(|patch| maker.take(patch))?;
         serde_json::value::to_raw_value(&maker.made).ok()
     }
@@ -68,6 +85,9 @@ impl Document {
 struct Maker<'a> {
     document: &'a Document,
     at: Option<Vec<ChangeHash>>,
+    /// The patches are those of a comparison: what they put stands where they say, as it is now. Of several values of
+    /// one place they may name another than the one that is shown.
+    compared: bool,
     /// Objects that have been put whole: what is told of them besides is in there already.
     fresh: FxHashSet<ObjId>,
     made: Vec<Made>,
@@ -86,16 +106,18 @@ impl Maker<'_> {
         let inside = |prop: &Prop| format!("{at}{}", pointer(prop));
         match action {
             PatchAction::PutMap { key, value: (value, id), .. } => {
-                let value = self.value(&value, id)?;
-                self.made.push(Made::Put { path: inside(&Prop::Map(key)), value });
+                let prop = Prop::Map(key);
+                let value = self.value(&obj, &prop, &value, id)?;
+                self.made.push(Made::Put { path: inside(&prop), value });
             }
             PatchAction::PutSeq { index, value: (value, id), .. } if !is_text => {
-                let value = self.value(&value, id)?;
-                self.made.push(Made::Put { path: inside(&Prop::Seq(index)), value });
+                let prop = Prop::Seq(index);
+                let value = self.value(&obj, &prop, &value, id)?;
+                self.made.push(Made::Put { path: inside(&prop), value });
             }
             PatchAction::Insert { index, values } if !is_text => {
                 for (nth, (value, id, _)) in values.iter().enumerate() {
-                    let value = self.value(value, id.clone())?;
+                    let value = self.value(&obj, &Prop::Seq(index + nth), value, id.clone())?;
                     self.made.push(Made::ListInsert { path: at.clone(), index: index + nth, value });
                 }
             }
@@ -118,12 +140,27 @@ impl Maker<'_> {
         Some(())
     }
 
-    fn value(&mut self, value: &Value<'_>, id: ObjId) -> Option<Box<RawValue>> {
-        let json = render::value(&self.document.doc, &id, value, self.at.as_deref(), false);
+    /// What was put at a place, as JSON.
+    fn value(&mut self, obj: &ObjId, prop: &Prop, value: &Value<'_>, id: ObjId) -> Option<Box<RawValue>> {
+        let shown = self.compared.then(|| self.shown(obj, prop));
+        let (value, id) = match shown {
+            Some(shown) => shown?,
+            None => (value.clone(), id),
+        };
+        let json = render::value(&self.document.doc, &id, &value, self.at.as_deref(), false);
         if value.is_object() {
             self.fresh.insert(id);
         }
         RawValue::from_string(String::from_utf8(json.to_vec()).ok()?).ok()
+    }
+
+    fn shown(&self, obj: &ObjId, prop: &Prop) -> Option<(Value<'_>, ObjId)> {
+        let doc = &self.document.doc;
+        let found = match &self.at {
+            Some(at) => doc.get_at(obj, prop.clone(), at),
+            None => doc.get(obj, prop.clone()),
+        };
+        found.ok()?
     }
 
     /// What is deleted where letters were just put, or the other way round, is one replacement.

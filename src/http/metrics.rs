@@ -110,6 +110,13 @@ fn of_commits(text: &mut Text, metrics: &Metrics, figures: &Figures) {
         "Reads and commits that came upon damaged data: see `--repair`",
     )
     .value(&[], metrics.damage.get());
+    text.gauge("syncline_documents_fenced", "Documents of which a stored change is damaged, up to 1,000")
+        .value(&[], figures.lately.fenced);
+    text.gauge(
+        "syncline_documents_incomplete",
+        "Documents that lack changes which the node's vector names: they are being asked for",
+    )
+    .value(&[], figures.lately.incomplete);
     text.gauge("syncline_commit_queue_length", "Writes and frames that wait for the committer")
         .value(&[], figures.queued);
     let lately = &figures.lately;

@@ -46,8 +46,8 @@ pub(super) struct Staged<'a> {
 pub(super) struct Absorbed {
     /// Those that are new to the document.
     pub new: Vec<Change>,
-    /// Some hang on changes that are not here.
-    pub lacks: bool,
+    /// Those that hang on changes that are not here.
+    pub left_out: Vec<Change>,
 }
 
 /// How a change stands to its document.
@@ -113,7 +113,7 @@ impl Records {
         lsn: Lsn,
         staged: &Staged<'_>,
     ) -> Result<Absorbed, StoreError> {
-        let mut absorbed = Absorbed { new: Vec::with_capacity(changes.len()), lacks: false };
+        let mut absorbed = Absorbed { new: Vec::with_capacity(changes.len()), left_out: Vec::new() };
         for change in changes {
             // Were it held already, its dependencies would not be heads.
             let on_top = !change.deps.is_empty() && change.deps.iter().all(|dep| record.heads.contains(dep));
@@ -126,7 +126,7 @@ impl Records {
                     Fit::Known => continue,
                     // A fenced document has lost what its next changes hang on, and is told of already.
                     Fit::Lacks if record.fenced.is_none() => {
-                        absorbed.lacks = true;
+                        absorbed.left_out.push(change.clone());
                         continue;
                     }
                     Fit::Lacks | Fit::New => {}

@@ -127,8 +127,25 @@ pub struct ClusterView {
     /// How far this node's repair by digest is, where it is being repaired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<RepairView>,
+    /// This node has come upon damaged data since its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<DamageView>,
+    /// Documents that are fenced on this node, as a stored change of them is damaged. Of more than 1,000, some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fenced: Vec<String>,
     /// This node first, then by name.
     pub nodes: Vec<NodeRow>,
+}
+
+/// Stored data that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DamageView {
+    /// Reads and commits that came upon it since the start.
+    pub found: u64,
+    /// What the first of them said.
+    pub first: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// A node that is new, or that logs do not reach any more, gets from another what it lacks.
@@ -201,6 +218,11 @@ pub struct Health {
     pub ready: bool,
     /// What is missing where it is not ready.
     pub reason: Option<String>,
+    /// Stored data is damaged, and what to do. It does not make the node unready: only what is damaged cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// Documents that are fenced, as a stored change of them is damaged; 1,000 where there are more.
+    pub fenced: usize,
 }
 
 impl Role {

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use super::documents::{Documents, Uncommitted};
-use super::engine::{Engine, Output, Touched, read_log};
+use super::engine::{Committed, Engine, Output, read_log};
 use super::fold::Folding;
 use super::gather::gather;
 use super::link::{Outgoing, Wire};
@@ -240,7 +240,7 @@ impl Committer {
             Input::Drop(documents) => self.drop_documents(documents),
             Input::View(answer) => {
                 // Whoever asked may have gone.
-                let _ = answer.send(view::cluster(self.engine.core(), now, self.shared.has_peers()));
+                let _ = answer.send(view::cluster(&self.engine, now, &self.shared));
             }
             Input::Fold { folding, answer } => self.folds.push((folding, answer)),
             Input::Drained => {}
@@ -325,7 +325,7 @@ impl Committer {
                     let metrics = &self.shared.metrics;
                     metrics.batches.add(committed.entries as u64);
                     metrics.committed_bytes.add(committed.bytes as u64);
-                    self.tell(committed.touched);
+                    self.tell(committed);
                     metrics.commits.add_time(start.elapsed());
                 }
                 Err(error) => self.fail(&error),
@@ -379,13 +379,16 @@ impl Committer {
     }
 
     /// Documents first: whoever is woken looks at them.
-    fn tell(&self, touched: Vec<Touched>) {
+    fn tell(&self, committed: Committed) {
+        let Committed { touched, merges, .. } = committed;
         for touched in &touched {
             self.documents.committed(touched);
         }
         let core = self.engine.core();
         let docs = touched.into_iter().map(|touched| touched.doc);
-        if let Some(touches) = self.hub.committed(core.log_head(), core.vector(), docs) {
+        if let Some(touches) =
+            self.hub.committed(core.log_head(), core.vector(), merges, self.engine.is_whole(), docs)
+        {
             let hub = self.hub.clone();
             self.runtime.spawn(async move { hub.ring(&touches) });
         }

@@ -176,6 +176,10 @@ impl Documents {
         if touched.fenced {
             cell.fenced.store(true, Ordering::Release);
         }
+        if touched.void {
+            // Once more: it may have been loaded for the first time while the commit was on its way to the disk.
+            cell.void.store(touched.lsn.0, Ordering::Release);
+        }
         if touched.local {
             cell.local.store(touched.lsn.0, Ordering::Release);
         } else {
@@ -480,4 +484,49 @@ fn load(doc: &DocId, stored: Whole, actor: [u8; 16], epoch: u64) -> Result<Loade
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::{Bounds, Millis, Role};
+    use crate::crdt::Edit;
+    use crate::node::{Condition, Node, NodeConfig, Read, Write};
+    use crate::store::{Commit, MemoryStore};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_loaded_while_its_drop_is_on_its_way_to_the_disk_is_loaded_again() {
+        let config = NodeConfig {
+            name: "one".into(),
+            role: Role::Master,
+            cluster: "test".into(),
+            url: None,
+            has_peers: false,
+            workers: 2,
+            bounds: Bounds::default(),
+            keep_deleted: Duration::from_secs(3_600),
+        };
+        let disk = MemoryStore::new();
+        let node = Node::start(config, Arc::new(disk.clone())).unwrap();
+        let doc = DocId::new("d").unwrap();
+        for edit in [Edit::Put(json!({"n": 1})), Edit::Delete] {
+            let condition = Condition::default();
+            let write =
+                Write { edit, parents: None, condition, author: None, must_exist: false, wait: Millis(0) };
+            node.write(&doc, write).await.unwrap();
+        }
+        let read = async || node.read(&doc, Read::default()).await;
+        let documents = &node.0.documents;
+        documents.let_go(&doc);
+        let lsn = Lsn(100);
+        // Nobody has it in memory when the commit begins; somebody asks for it before that has ended.
+        documents.void(&doc, lsn);
+        assert!(matches!(read().await, Err(NodeError::Gone { .. })));
+        disk.commit(&Commit { drops: vec![doc.clone()], ..Commit::default() }).unwrap();
+        let due = Due::Not;
+        documents.committed(&Touched { doc: doc.clone(), lsn, local: false, fenced: false, void: true, due });
+        assert!(matches!(read().await, Err(NodeError::NotFound)));
+    }
 }

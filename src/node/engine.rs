@@ -1,29 +1,29 @@
 //! The heart of a node: the replication core, the store, and between them the commit under way. It has no
 //! thread, clock or entropy of its own, so that the simulator drives the same code as the committer.
 
+mod holes;
+mod open;
 mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::holes::Holes;
+pub use self::open::OpenError;
 use self::stage::Pending;
 use super::absorb::Records;
 use super::fold::Due;
 use super::ring::Ring;
 use super::trim::Trim;
-use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FORGET_NODE_MS, FRAME_TARGET_BYTES};
+use crate::base::limits::{COMMIT_MAX_BYTES, COMMIT_MAX_ENTRIES, FRAME_TARGET_BYTES, MAX_FENCED_NAMED};
 use crate::base::{
-    Bounds, Bug, Change, Digest, DocId, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role, Shift,
-    VersionVector, planted,
+    Bounds, Change, DocId, Hash, Heads, LinkId, Lsn, Millis, NodeId, Origin, Role, VersionVector,
 };
-use crate::replication::{Core, Effect, Event, Gather, Identity, ReadFrom, Received, Start};
+use crate::replication::{Core, Effect, Event, Gather, ReadFrom, Received};
 use crate::store::{Commit, Incarnation, MetaKey, Record, Store, StoreError};
 use crate::wire::{Known, Message, segments};
-
-/// Records read at a time when a start builds the digest.
-const SCAN_PAGE: usize = 8_192;
 
 /// Who a node is to be; the rest is in its store.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub enum Output {
 #[derive(Debug, Default)]
 pub struct Committed {
     pub touched: Vec<Touched>,
+    /// A repair has ended with it: the vector names what it brought.
+    pub merges: bool,
     /// Entries in it, and their bytes.
     pub entries: usize,
     pub bytes: usize,
@@ -85,14 +87,6 @@ impl Touched {
     }
 }
 
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("this data folder belongs to the cluster {found:?}, not to {wanted:?} (see --cluster)")]
-    Cluster { found: String, wanted: String },
-}
-
 /// See the module.
 pub struct Engine {
     core: Core,
@@ -105,7 +99,12 @@ pub struct Engine {
     /// What is on disk of what other nodes are known to have.
     known: BTreeMap<NodeId, VersionVector>,
     pending: Pending,
+    holes: Holes,
+    /// Documents of which a stored change is damaged; of many, some.
+    fenced: BTreeSet<DocId>,
     incarnation: Incarnation,
+    /// Of these it was noted in a commit that they have ended.
+    repairs: u64,
     /// Documents were dropped since the start: what was made on them may still come.
     has_dropped: bool,
     /// Why commits fail, from a failed one until a new incarnation is stored.
@@ -121,74 +120,6 @@ struct Renewal {
 }
 
 impl Engine {
-    /// Reads what the store has, and stores a new incarnation before anything bears its name.
-    ///
-    /// # Errors
-    /// When the store fails, or belongs to another cluster.
-    pub fn open(
-        now: Millis,
-        unix: Millis,
-        config: EngineConfig,
-        dice: Dice,
-        store: Arc<dyn Store>,
-    ) -> Result<Self, OpenError> {
-        let found = store.recover()?;
-        if let Some(cluster) = found.cluster.filter(|cluster| *cluster != config.cluster) {
-            return Err(OpenError::Cluster { found: cluster, wanted: config.cluster });
-        }
-        let node = found.node.unwrap_or(dice.node);
-        let incarnation = match found.incarnation {
-            Some(last) if planted(Bug::ReuseOrigin) => last,
-            Some(last) => Incarnation { number: last.number + 1, random: dice.random },
-            None => Incarnation { number: 1, random: dice.random },
-        };
-        let meta = vec![
-            MetaKey::Node(node),
-            MetaKey::Cluster(config.cluster.clone()),
-            MetaKey::Incarnation(incarnation),
-        ];
-        store.commit(&Commit { meta, ..Commit::default() })?;
-        let me = Identity {
-            cluster: config.cluster,
-            node,
-            name: config.name,
-            role: config.role,
-            url: config.url,
-            origin: Origin { node, incarnation: incarnation.number, random: incarnation.random },
-        };
-        let documents = scan(&*store)?;
-        if documents.total() != found.digest {
-            tracing::warn!("the digest on disk is not that of the documents: some have changed or are lost");
-        }
-        let known = found.known.iter().filter_map(|(node, bytes)| {
-            let known = Known::from_bytes(bytes).ok()?;
-            (unix.since(known.heard) < FORGET_NODE_MS).then_some((*node, known.vector))
-        });
-        let known: Vec<_> = known.collect();
-        let start = Start {
-            known: known.clone(),
-            vector: found.vector.clone(),
-            floor: found.floor,
-            untrusted: found.untrusted,
-            documents,
-            log_head: found.last_lsn,
-        };
-        Ok(Self {
-            core: Core::new(now, me, config.bounds, start),
-            trim: Trim::new(config.bounds, found.first_lsn, store.marks()?),
-            store,
-            records: Records::new(),
-            ring: Ring::new(config.bounds.ring, found.vector),
-            lsn: found.last_lsn,
-            known: known.into_iter().collect(),
-            pending: Pending::default(),
-            incarnation,
-            has_dropped: false,
-            broken: None,
-            renewal: None,
-        })
-    }
-
     pub fn core(&self) -> &Core {
         &self.core
     }
@@ -205,6 +136,7 @@ impl Engine {
             || self.pending.cover
             || self.pending.trim.is_some()
             || self.pending.mark
+            || self.holes.has_staged()
             || !self.pending.known.is_empty()
     }
 
@@ -217,6 +149,21 @@ impl Engine {
     /// The first LSN that the log still has.
     pub fn log_first(&self) -> Lsn {
         self.trim.first
+    }
+
+    /// Documents of which a stored change is damaged, at most [`MAX_FENCED_NAMED`] of them.
+    pub fn fenced(&self) -> &BTreeSet<DocId> {
+        &self.fenced
+    }
+
+    /// How many documents lack changes that the vector names.
+    pub fn holes(&self) -> usize {
+        self.holes.len()
+    }
+
+    /// Have the documents on disk all that the vector names?
+    pub fn is_whole(&self) -> bool {
+        self.holes.is_empty()
     }
 
     /// Are documents dropped with the commit under way?
@@ -245,11 +192,9 @@ impl Engine {
             }
             return Ok(());
         }
-        if matches!(event, Event::Tick)
-            && let Err(error) = self.trim(now)
-        {
-            self.fail(now, error.clone(), outputs);
-            return Err(error);
+        if matches!(event, Event::Tick) {
+            let looked = self.trim(now).and_then(|()| self.mend(now, outputs));
+            looked.inspect_err(|error| self.fail(now, error.clone(), outputs))?;
         }
         let mut effects = Vec::new();
         self.core.handle(now, event, &mut effects);
@@ -261,8 +206,12 @@ impl Engine {
         if !self.trim.is_time(now) {
             return Ok(());
         }
-        let news = self.core.acknowledged(now).filter(|(node, vector)| self.known.get(node) != Some(*vector));
-        self.pending.known = news.map(|(node, vector)| (node, vector.clone())).collect();
+        // Of a node that says it lacks something, what it had when it last had all.
+        let known = self.core.acknowledged(now).map(|(node, vector)| match self.core.is_whole(&node) {
+            true => (node, vector.clone()),
+            false => (node, self.known.get(&node).cloned().unwrap_or_default()),
+        });
+        self.pending.known = known.filter(|(node, vector)| self.known.get(node) != Some(vector)).collect();
         let look = self.trim.look(now, &*self.store, &self.core)?;
         self.pending.mark = look.mark;
         if let Some((lsn, floor)) = look.cut {
@@ -271,6 +220,19 @@ impl Engine {
             self.pending.cover = true;
         }
         Ok(())
+    }
+
+    /// Has documents asked for of which something is missing.
+    fn mend(&mut self, now: Millis, outputs: &mut Vec<Output>) -> Result<(), StoreError> {
+        let mut documents = Vec::new();
+        for doc in self.holes.due(now) {
+            let heads = self.record(&doc)?.heads;
+            documents.push((doc, heads));
+        }
+        if documents.is_empty() {
+            return Ok(());
+        }
+        self.go_on(now, Event::Missing { documents }, outputs)
     }
 
     /// Puts changes that enter the cluster here into the commit under way. False where they hang on what is not here
@@ -381,6 +343,7 @@ impl Engine {
             trim: pending.trim,
             floor: pending.cover.then(|| self.core.staged_floor().clone()),
             known: pending.known.iter().map(|(node, vector)| (*node, remember(vector, unix))).collect(),
+            holes: self.holes.staged(),
             meta: if pending.cover { vec![MetaKey::Untrusted(self.core.is_untrusted())] } else { Vec::new() },
         };
         if let Err(error) = self.store.commit(&commit) {
@@ -392,6 +355,15 @@ impl Engine {
             self.trim.is_ahead(last);
         }
         self.known.extend(pending.known);
+        self.holes.committed();
+        for touched in &pending.touched {
+            if touched.fenced && self.fenced.len() < MAX_FENCED_NAMED {
+                self.fenced.insert(touched.doc.clone());
+            } else if touched.void && !touched.fenced && !self.fenced.is_empty() {
+                self.fenced.remove(&touched.doc);
+            }
+        }
+        self.core.lack(!self.holes.is_empty());
         let segments = segments(commit.log.iter().map(|item| &item.bytes));
         if is_new {
             self.ring.push(first, last, segments.clone());
@@ -399,7 +371,7 @@ impl Engine {
         let mut effects = Vec::new();
         self.core.handle(now, Event::Committed { segments, first, last }, &mut effects);
         self.perform(now, effects, outputs)?;
-        Ok(Committed { touched: pending.touched, entries, bytes })
+        Ok(Committed { touched: pending.touched, merges: pending.merges, entries, bytes })
     }
 
     /// After a failed commit: stores the next incarnation, so that work can go on.
@@ -468,7 +440,10 @@ impl Engine {
                 Effect::Cover => {
                     self.pending.cover = true;
                     self.pending.ahead = true;
+                    let repairs = self.core.repairs().0;
+                    self.pending.merges |= std::mem::replace(&mut self.repairs, repairs) != repairs;
                 }
+                Effect::Whole => self.holes.fill(),
                 Effect::Renew { as_another, above } => self.renewal = Some(Renewal { as_another, above }),
                 Effect::Commit { link, received } => {
                     let doc = received.entry.doc.clone();
@@ -501,6 +476,7 @@ impl Engine {
 
     pub(super) fn fail(&mut self, now: Millis, error: StoreError, outputs: &mut Vec<Output>) {
         self.pending = Pending::default();
+        self.holes.failed();
         self.records.clear();
         self.lsn = self.core.log_head();
         self.incarnation.number += 1;
@@ -537,22 +513,6 @@ pub fn read_log(store: &dyn Store, link: LinkId, from: &ReadFrom) -> Result<Even
     let next = entries.last().map_or(start, |(lsn, _)| lsn.next());
     let segments = segments(entries.iter().map(|(_, bytes)| bytes));
     Ok(Event::LogRead { link, segments, next })
-}
-
-/// The digest of all documents, from their records.
-fn scan(store: &dyn Store) -> Result<Digest, StoreError> {
-    let mut documents = Digest::new();
-    let mut after: Option<DocId> = None;
-    loop {
-        let page = store.list("", after.as_ref().map(DocId::as_str), SCAN_PAGE)?;
-        for (doc, record) in &page {
-            documents.apply(Shift::new(doc, &[], &record.heads));
-        }
-        match page.into_iter().next_back() {
-            Some((doc, _)) => after = Some(doc),
-            None => return Ok(documents),
-        }
-    }
 }
 
 fn remember(vector: &VersionVector, unix: Millis) -> bytes::Bytes {

@@ -80,7 +80,8 @@ impl Parcels {
         let tail: Vec<Change> = tail.into_iter().map(|(_, change)| change).collect();
         let changes = match snapshot {
             Some(snapshot) if have.is_empty() => {
-                let heads = crate::crdt::folded_heads(&snapshot).map_err(|fault| damaged(doc, &fault))?;
+                let (heads, changes) =
+                    crate::crdt::folded_outline(&snapshot).map_err(|fault| damaged(doc, &fault))?;
                 let deletions: Heads =
                     record.deletions.iter().filter(|head| heads.contains(head)).copied().collect();
                 let mut offset = 0;
@@ -89,7 +90,7 @@ impl Parcels {
                     let piece = Snapshot {
                         heads: heads.clone(),
                         deletions: deletions.clone(),
-                        changes: record.folded,
+                        changes,
                         offset: offset as u64,
                         total: snapshot.len() as u64,
                         bytes: snapshot.slice(offset..end),

@@ -3,13 +3,18 @@
 //! Counters are added to where the work is done. What only the committer knows it tells every second: so
 //! whoever asks never waits for a disk, least of all when it hangs.
 
-use std::sync::RwLock;
+use std::sync::{OnceLock, RwLock};
 use std::time::Duration;
 
+use super::DamageView;
 use super::engine::Engine;
 use super::link::Wire;
 use crate::base::{Counter, DURATIONS, Histogram, LinkId, Lsn, Millis, SIZES};
 use crate::store::StoreFigures;
+
+/// What to do about damage.
+pub(super) const REMEDY: &str = "stop this node: `syncline verify` tells what is damaged, and `syncline serve --repair` \
+                                 keeps what can be read and gets the rest from the other nodes";
 
 /// See the module. Times are in nanoseconds.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub struct Metrics {
     pub failed_folds: Counter,
     /// Reads and commits that came upon damaged data.
     pub damage: Counter,
+    /// The first of them.
+    pub first_damage: OnceLock<String>,
     lately: RwLock<Lately>,
 }
 
@@ -45,6 +52,9 @@ pub struct Lately {
     pub log_first: Lsn,
     /// Documents that a repair of this node has still to look at; None where it is not being repaired.
     pub repair_left: Option<u64>,
+    /// Documents of which a stored change is damaged, and those that lack changes which the vector names.
+    pub fenced: usize,
+    pub incomplete: usize,
     /// Origins in the node's vector.
     pub origins: usize,
     /// Bytes of entries that wait for their causes.
@@ -110,8 +120,15 @@ impl Metrics {
             folded_changes: Counter::default(),
             failed_folds: Counter::default(),
             damage: Counter::default(),
+            first_damage: OnceLock::new(),
             lately: RwLock::default(),
         }
+    }
+
+    /// Has damage been found? Then what, as `Damage` tells it.
+    pub(super) fn damage(&self) -> Option<DamageView> {
+        let first = self.first_damage.get()?.clone();
+        Some(DamageView { found: self.damage.get(), first, remedy: REMEDY.into() })
     }
 
     pub(super) fn lately(&self) -> Lately {
@@ -145,6 +162,8 @@ impl Metrics {
             log_head: core.log_head(),
             log_first: engine.log_first(),
             repair_left: core.repairing().map(|state| state.documents.saturating_sub(state.done)),
+            fenced: engine.fenced().len(),
+            incomplete: engine.holes(),
             origins: core.vector().iter().count(),
             held_bytes: core.held_bytes(),
             ring_bytes: engine.ring_bytes(),

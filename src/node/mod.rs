@@ -35,14 +35,14 @@ mod watched;
 mod work;
 
 pub use api::{
-    ClusterState, ClusterView, Condition, Form, Health, Listed, NodeError, NodeRow, Read, Reading,
-    RepairView, Tags, Write, Written,
+    ClusterState, ClusterView, Condition, DamageView, Form, Health, Listed, NodeError, NodeRow, Read,
+    Reading, RepairView, Tags, Write, Written,
 };
 pub use engine::{Committed, Dice, Engine, EngineConfig, OpenError, Output, Touched, read_log};
 pub use fold::{Due, Folding};
 pub use gather::gather;
 pub use link::{Link, LinkEnd};
-pub use live::{Mode, Since, Step, Subscription, Target};
+pub use live::{Hub, Mode, Next, Reader, Since, Step, Subscription, Target, Wish};
 pub use metrics::{Figures, Lately, LinkFigures, Metrics};
 pub use salvage::{Salvaged, salvage};
 pub use verify::{Report, verify};
@@ -58,7 +58,6 @@ use self::clock::Clock;
 use self::committer::{Committer, Input, TICK_MS};
 use self::documents::Documents;
 use self::fold::{Folder, Wanted};
-use self::live::Hub;
 use self::shared::Shared;
 use self::watched::Watched;
 use crate::base::limits::{COMMIT_QUEUE, LIST_PAGE_MOST, SHUTDOWN_MS};
@@ -121,7 +120,8 @@ impl Node {
         let shared = Arc::new(Shared::new(config, engine.core().identity().origin, metrics));
         let (wanted, folds) = Wanted::new();
         let documents = Arc::new(Documents::new(store.clone(), shared.clone(), workers, wanted));
-        let hub = Arc::new(Hub::new(engine.core().log_head(), engine.core().vector().clone()));
+        let hub =
+            Arc::new(Hub::new(engine.core().log_head(), engine.core().vector().clone(), engine.is_whole()));
         let (inputs, receiver) = mpsc::channel(COMMIT_QUEUE);
         let channel = (inputs.downgrade(), receiver);
         let told = (documents.clone(), hub.clone());

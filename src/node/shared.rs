@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use super::{Health, Metrics, NodeConfig};
+use super::{DamageView, Health, Metrics, NodeConfig};
 use crate::base::{Origin, Role};
 
 pub(super) struct Shared {
@@ -105,6 +105,7 @@ impl Shared {
     pub fn health(&self) -> Health {
         let failure = self.failure.read().unwrap_or_else(|e| e.into_inner()).clone();
         let caught_up = self.is_caught_up();
+        let damage = self.metrics.damage();
         let reason = match &failure {
             Some(reason) => Some(format!("storage fails: {reason}")),
             None if !caught_up => Some("no configured peer has been caught up with yet".into()),
@@ -115,6 +116,11 @@ impl Shared {
             storage: failure.is_none(),
             ready: failure.is_none() && caught_up,
             reason,
+            // Anybody may ask, so no document is named.
+            damage: damage.map(|DamageView { found, remedy, .. }| {
+                format!("stored data is damaged ({found} times come upon since the start); {remedy}")
+            }),
+            fenced: self.metrics.lately().fenced,
         }
     }
 }

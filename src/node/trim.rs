@@ -86,12 +86,12 @@ impl Trim {
         places.map(Lsn).collect()
     }
 
-    /// Is every known node known to have all that the log has up to that place?
+    /// Does every known node say that it has all that the log has up to that place?
     pub fn is_stable(&self, now: Millis, core: &Core, lsn: Lsn) -> bool {
         if planted(Bug::DropTooEarly) {
             return true;
         }
-        let stable = core.stable(now);
+        let stable = core.whole(now);
         let mut above = self.marks.iter().filter(|(mark, _)| *mark >= lsn && *mark > self.ahead);
         core.is_complete()
             && (stable.covers(core.vector()) || above.next().is_some_and(|(_, vector)| stable.covers(vector)))

@@ -7,7 +7,8 @@ use crate::base::limits::LINK_DEAD_MS;
 use crate::base::{Millis, NodeId, Role, VersionVector};
 use crate::replication::Core;
 
-pub(super) fn cluster(core: &Core, now: Millis, has_peers: bool) -> ClusterView {
+pub(super) fn cluster(engine: &Engine, now: Millis, shared: &Shared) -> ClusterView {
+    let core = engine.core();
     let me = core.identity();
     let known = core.known(now);
     let name_of = |node: &NodeId| {
@@ -38,7 +39,7 @@ pub(super) fn cluster(core: &Core, now: Millis, has_peers: bool) -> ClusterView 
         })
         .collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let state = state(&nodes, has_peers);
+    let state = state(&nodes, shared.has_peers());
     nodes.insert(
         0,
         NodeRow {
@@ -59,7 +60,17 @@ pub(super) fn cluster(core: &Core, now: Millis, has_peers: bool) -> ClusterView 
         },
     );
     let repair = repair(core, now);
-    ClusterView { cluster: me.cluster.clone(), node: me.node.to_string(), state, repair, nodes }
+    let fenced = engine.fenced().iter().map(|doc| doc.as_str().to_owned()).collect();
+    let damage = shared.metrics.damage();
+    ClusterView {
+        cluster: me.cluster.clone(),
+        node: me.node.to_string(),
+        state,
+        repair,
+        damage,
+        fenced,
+        nodes,
+    }
 }
 
 /// How far this node's repair is, where it is being repaired.

@@ -21,6 +21,7 @@ impl Watched {
     fn seen<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error @ StoreError::Damaged { .. }) = &result {
             self.metrics.damage.add(1);
+            self.metrics.first_damage.get_or_init(|| error.to_string());
             error!(%error, "stored data is damaged: stop this node and start it with --repair");
         }
         result

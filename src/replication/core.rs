@@ -57,6 +57,10 @@ pub struct Core {
     staged_floor: VersionVector,
     /// The vector may say more than is here: all is to be compared by digest.
     untrusted: bool,
+    /// Changes are missing that the vector names.
+    lacks: bool,
+    /// The link over which they were last asked for.
+    asked: LinkId,
     /// Of what is on disk.
     digest: [u8; 16],
     /// The same with the commit under way, and what that has changed.
@@ -88,7 +92,7 @@ pub struct Core {
 
 impl Core {
     pub fn new(now: Millis, me: Identity, bounds: Bounds, start: Start) -> Self {
-        let Start { vector, floor, untrusted, documents, log_head, known } = start;
+        let Start { vector, floor, untrusted, documents, lacks, log_head, known } = start;
         let mut lag = Lag::default();
         lag.note(now, &vector);
         let stamp = first_stamp(&me.origin);
@@ -102,6 +106,8 @@ impl Core {
             staged_floor: floor.clone(),
             floor,
             untrusted,
+            lacks,
+            asked: LinkId(0),
             digest: documents.total(),
             documents,
             shifts: Vec::new(),
@@ -143,6 +149,7 @@ impl Core {
             Event::Compared { link, wanted } => self.compared(now, link, wanted, effects),
             Event::Absorbed { link, doc, last, lacks } => self.absorbed(now, link, doc, last, lacks, effects),
             Event::Lacks { link, doc, heads } => self.fetch(link, vec![(doc, heads)], effects),
+            Event::Missing { documents } => self.ask_again(documents, effects),
             Event::Gathered { link, repairs, rest } => self.gathered(now, link, repairs, rest, effects),
             Event::LogRead { link, segments, next } => self.log_read(link, &segments, next, effects),
             Event::Committed { segments, first, last } => {
@@ -490,6 +497,8 @@ fn first_row(hello: &Hello) -> NodeInfo {
         vector: hello.vector.clone(),
         digest: [0; 16],
         links: Vec::new(),
+        // Unless it says otherwise.
+        lacks: true,
     }
 }
 

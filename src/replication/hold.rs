@@ -43,13 +43,14 @@ impl Hold {
     /// Takes one entry that fits on top of `vector`, and drops those that it already covers.
     pub fn take_fitting(&mut self, vector: &VersionVector) -> Option<(LinkId, Received)> {
         for (origin, waiting) in &mut self.by_origin {
-            let next = vector.get(origin) + 1;
+            // Of an origin that was closed meanwhile all is held.
+            let have = vector.get(origin);
             while let Some(first) = waiting.first_entry() {
-                if *first.key() < next {
+                if *first.key() <= have {
                     self.bytes -= first.remove().size;
                     continue;
                 }
-                if *first.key() == next && vector.covers(&first.get().received.entry.held) {
+                if *first.key() == have + 1 && vector.covers(&first.get().received.entry.held) {
                     let held = first.remove();
                     self.bytes -= held.size;
                     return Some((held.link, held.received));
@@ -68,5 +69,38 @@ impl Hold {
     pub fn clear(&mut self) {
         self.by_origin.clear();
         self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{DocId, NodeId};
+    use crate::wire::Entry;
+
+    #[test]
+    fn what_waits_of_an_origin_goes_when_that_is_closed() {
+        let origin = Origin { node: NodeId([1; 8]), incarnation: 3, random: 0 };
+        let mut hold = Hold::new(1 << 20);
+        let (held, doc) = (VersionVector::new(), DocId::new("d").unwrap());
+        for counter in [3, 5] {
+            let entry = Entry {
+                origin,
+                counter,
+                held: held.clone(),
+                doc: doc.clone(),
+                changes: Vec::new(),
+                drops: None,
+            };
+            assert!(hold.insert(LinkId(1), Received { entry, damaged: None }));
+        }
+        let mut vector: VersionVector = [(origin, 2)].into_iter().collect();
+        let fits = |hold: &mut Hold, vector: &VersionVector| {
+            hold.take_fitting(vector).map(|(_, received)| received.entry.counter)
+        };
+        assert_eq!((fits(&mut hold, &vector), fits(&mut hold, &vector)), (Some(3), None));
+        assert!(hold.bytes() > 0);
+        vector.close(origin.node, 3);
+        assert_eq!((fits(&mut hold, &vector), hold.bytes()), (None, 0));
     }
 }

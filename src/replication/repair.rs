@@ -19,7 +19,7 @@ pub enum Gather {
 /// A part of a document that has come whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Piece {
-    Snapshot { heads: Heads, deletions: Heads, changes: u64, bytes: Bytes },
+    Snapshot { heads: Heads, deletions: Heads, bytes: Bytes },
     Changes(Vec<Change>),
 }
 
@@ -216,9 +216,9 @@ impl Assembly {
             return Ok(None);
         }
         let Some((doc, whole)) = self.of.take() else { return Ok(None) };
-        let Snapshot { heads, deletions, changes, .. } = whole;
+        let Snapshot { heads, deletions, .. } = whole;
         let bytes = std::mem::take(&mut self.bytes).freeze();
-        Ok(Some((doc, Piece::Snapshot { heads, deletions, changes, bytes }, last)))
+        Ok(Some((doc, Piece::Snapshot { heads, deletions, bytes }, last)))
     }
 }
 

@@ -89,6 +89,7 @@ claims! {
     a_dropped_document_is_gone_whole_and_its_neighbours_stay
     a_document_may_be_dropped_and_come_back_in_one_commit
     rows_of_known_nodes_are_replaced_and_removed
+    holes_are_kept_until_nothing_is_missing
     floor_and_distrust_are_kept_until_they_are_replaced
     a_whole_document_is_of_one_moment
     marks_are_told_in_order
@@ -184,6 +185,7 @@ fn everything() -> Commit {
             (NodeId([7; 8]), Bytes::from_static(b"seven")),
             (NodeId([6; 8]), Bytes::from_static(b"six")),
         ],
+        holes: vec![(doc("b"), hashes(&[1, 2])), (doc("a"), hashes(&[3]))],
         meta: vec![
             MetaKey::Untrusted(true),
             MetaKey::Node(NodeId([4; 8])),
@@ -259,6 +261,7 @@ fn a_commit_gives_back_what_it_was_handed<S: Subject>() {
                 (NodeId([6; 8]), Bytes::from_static(b"six")),
                 (NodeId([7; 8]), Bytes::from_static(b"seven"))
             ],
+            holes: vec![(doc("a"), hashes(&[3])), (doc("b"), hashes(&[1, 2]))],
             untrusted: true,
             first_lsn: Lsn(1),
             last_lsn: Lsn(2),
@@ -617,6 +620,21 @@ fn rows_of_known_nodes_are_replaced_and_removed<S: Subject>() {
     assert_eq!(subject.reopen().store().recover().unwrap().known, expected);
 }
 
+fn holes_are_kept_until_nothing_is_missing<S: Subject>() {
+    let subject = S::fresh();
+    let holes = vec![(doc("ü/1"), hashes(&[1, 2])), (doc("a"), hashes(&[3])), (doc("b"), hashes(&[4]))];
+    subject.store().commit(&Commit { holes, ..Commit::default() }).unwrap();
+    let holes = vec![(doc("a"), hashes(&[])), (doc("b"), hashes(&[5])), (doc("never"), hashes(&[]))];
+    subject.store().commit(&Commit { holes, ..Commit::default() }).unwrap();
+    let expected = [(doc("b"), hashes(&[5])), (doc("ü/1"), hashes(&[1, 2]))];
+    assert_eq!(subject.store().recover().unwrap().holes, expected);
+    assert_eq!(subject.reopen().store().recover().unwrap().holes, expected);
+}
+
+fn hashes(of: &[u8]) -> Heads {
+    of.iter().map(|n| Hash([*n; 32])).collect()
+}
+
 fn floor_and_distrust_are_kept_until_they_are_replaced<S: Subject>() {
     let mut subject = S::fresh();
     for (floor, untrusted) in [(1, true), (2, false), (3, true)] {
@@ -796,6 +814,7 @@ fn random_commit(rng: &mut fastrand::Rng, lsn: &mut u64) -> Commit {
         let row = vec![rng.u8(..); rng.usize(..3)];
         commit.known.push((NodeId([rng.u8(..4); 8]), row.into()));
         commit.meta.push(MetaKey::Untrusted(rng.bool()));
+        commit.holes.push((doc(rng.choice(TRICKY).unwrap()), hashes(&vec![rng.u8(..); rng.usize(..3)])));
     }
     if rng.bool() {
         commit.vector = Some((vector(*lsn), [rng.u8(..); 16]));

@@ -115,6 +115,14 @@ pub(super) fn read_state(bytes: &[u8]) -> Result<(VersionVector, [u8; 16]), Erro
     })
 }
 
+pub(super) fn heads(out: &mut Vec<u8>, heads: &[Hash]) {
+    fill(out, |e| hashes(e, heads));
+}
+
+pub(super) fn read_heads(bytes: &[u8]) -> Result<Heads, Error> {
+    whole(bytes, read_hashes)
+}
+
 pub(super) fn node(out: &mut Vec<u8>, node: NodeId) {
     fill(out, |e| e.bytes(&node.0).map(drop));
 }

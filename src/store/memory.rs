@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::Store;
 use super::record::{Commit, MetaKey, Record, Recovered, StoreError, Whole};
-use crate::base::{Change, DocId, Lsn, NodeId, VersionVector};
+use crate::base::{Change, DocId, Heads, Lsn, NodeId, VersionVector};
 
 /// A handle on a modelled disk; clones share it.
 #[derive(Clone, Default)]
@@ -57,7 +57,8 @@ struct Tables {
     snapshots: FxHashMap<DocId, Bytes>,
     records: BTreeMap<DocId, Record>,
     known: BTreeMap<NodeId, Bytes>,
-    /// All but the known nodes, and the LSNs, which the log tells.
+    holes: BTreeMap<DocId, Heads>,
+    /// All but these two, and the LSNs, which the log tells.
     facts: Recovered,
 }
 
@@ -238,6 +239,8 @@ impl Tables {
         }
         self.known.extend(commit.known.iter().cloned());
         self.known.retain(|_, row| !row.is_empty());
+        self.holes.extend(commit.holes.iter().cloned());
+        self.holes.retain(|_, missing| !missing.is_empty());
         for fact in &commit.meta {
             match fact {
                 MetaKey::Node(node) => self.facts.node = Some(*node),
@@ -270,6 +273,7 @@ impl Store for MemoryStore {
             let last_lsn = last(tables.log.keys().next_back()).max(last(tables.marks.keys().next_back()));
             Recovered {
                 known: tables.known.iter().map(|(node, row)| (*node, row.clone())).collect(),
+                holes: tables.holes.iter().map(|(doc, missing)| (doc.clone(), missing.clone())).collect(),
                 first_lsn: tables.log.first_key_value().map_or(last_lsn.next(), |(lsn, _)| *lsn),
                 last_lsn,
                 ..tables.facts.clone()

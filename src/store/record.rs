@@ -65,6 +65,8 @@ pub struct Recovered {
     pub floor: VersionVector,
     /// What was kept of known nodes, in order of id.
     pub known: Vec<(NodeId, Bytes)>,
+    /// Documents of which changes are missing that the vector names, and the heads of those, in order of id bytes.
+    pub holes: Vec<(DocId, Heads)>,
     /// The vector says more than what is there; everything has to be compared.
     pub untrusted: bool,
     /// The first LSN that the log still has; the one after `last_lsn` where it is empty.
@@ -84,6 +86,7 @@ impl Default for Recovered {
             digest: [0; 16],
             floor: VersionVector::new(),
             known: Vec::new(),
+            holes: Vec::new(),
             untrusted: false,
             first_lsn: Lsn(1),
             last_lsn: Lsn(0),
@@ -111,6 +114,8 @@ pub struct Commit {
     pub floor: Option<VersionVector>,
     /// What is to be kept of known nodes, in place of what was; empty to keep nothing.
     pub known: Vec<(NodeId, Bytes)>,
+    /// What is missing of documents, in place of what was; empty where nothing is any more.
+    pub holes: Vec<(DocId, Heads)>,
     pub meta: Vec<MetaKey>,
 }
 

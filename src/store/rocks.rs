@@ -1,5 +1,6 @@
 //! The store of a real node: RocksDB, one folder, one process.
 
+mod facts;
 mod folder;
 mod sound;
 
@@ -14,26 +15,18 @@ use rocksdb::{
 };
 
 use super::families::{DOCUMENT, FAMILIES, LOG, MARK, META, SNAPSHOT, TAIL, database_options, descriptors};
-use super::record::{Commit, FamilyFigures, MetaKey, Record, Recovered, StoreError, StoreFigures, Whole};
+use super::record::{Commit, FamilyFigures, Record, Recovered, StoreError, StoreFigures, Whole};
 use super::{Store, encoding, keys};
-use crate::base::{Change, DocId, Lsn, NodeId, VersionVector};
+use crate::base::{Change, DocId, Lsn, VersionVector};
 pub use sound::Found;
 
+use facts::{
+    CLUSTER_KEY, FLOOR_KEY, FORMAT_KEY, INCARNATION_KEY, NODE_KEY, UNTRUSTED_KEY, VECTOR_KEY, fact_name,
+};
 use folder::{make_folder, open_error, peek_format, refuse_newer};
 
 /// The format of the folder that this version writes, and the highest that it reads.
 pub const FORMAT: u32 = 1;
-
-/// Keys of the family `meta`.
-const FORMAT_KEY: &str = "format";
-const NODE_KEY: &str = "node";
-const CLUSTER_KEY: &str = "cluster";
-const INCARNATION_KEY: &str = "incarnation";
-const VECTOR_KEY: &str = "vector";
-const FLOOR_KEY: &str = "floor";
-const UNTRUSTED_KEY: &str = "untrusted";
-/// And a node's id, in 16 hex digits.
-const KNOWN_KEYS: &str = "known/";
 
 /// Items of a dropped document's tail from which one deletion of the range is better than one of each. A
 /// range costs every later read of the family a little, until it is compacted.
@@ -132,42 +125,7 @@ impl RocksStore {
             encoding::vector(&mut value, vector);
             batch.put_cf(self.family(MARK)?, keys::position(*lsn), &value);
         }
-        let meta = self.family(META)?;
-        if let Some((vector, digest)) = &commit.vector {
-            encoding::state(&mut value, vector, digest);
-            batch.put_cf(meta, VECTOR_KEY, &value);
-        }
-        if let Some(floor) = &commit.floor {
-            encoding::vector(&mut value, floor);
-            batch.put_cf(meta, FLOOR_KEY, &value);
-        }
-        for (node, row) in &commit.known {
-            match row.is_empty() {
-                true => batch.delete_cf(meta, known_key(*node)),
-                false => batch.put_cf(meta, known_key(*node), row),
-            }
-        }
-        for fact in &commit.meta {
-            let key = match fact {
-                MetaKey::Node(node) => {
-                    encoding::node(&mut value, *node);
-                    NODE_KEY
-                }
-                MetaKey::Cluster(cluster) => {
-                    encoding::text(&mut value, cluster);
-                    CLUSTER_KEY
-                }
-                MetaKey::Incarnation(incarnation) => {
-                    encoding::incarnation(&mut value, *incarnation);
-                    INCARNATION_KEY
-                }
-                MetaKey::Untrusted(untrusted) => {
-                    encoding::flag(&mut value, *untrusted);
-                    UNTRUSTED_KEY
-                }
-            };
-            batch.put_cf(meta, key, &value);
-        }
+        self.put_facts(&mut batch, commit)?;
         Ok(batch)
     }
 
@@ -231,31 +189,6 @@ impl RocksStore {
         found.map(|bytes| read(&bytes)).transpose().map_err(|e| damaged("read", &name(), &e))
     }
 
-    fn fact<T, E: ToString>(
-        &self,
-        key: &str,
-        read: impl FnOnce(&[u8]) -> Result<T, E>,
-    ) -> Result<Option<T>, StoreError> {
-        self.value(META, key.as_bytes(), || fact_name(key), read)
-    }
-
-    fn known(&self) -> Result<Vec<(NodeId, Bytes)>, StoreError> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(rocksdb::PrefixRange(KNOWN_KEYS.as_bytes()));
-        let mut rows = self.scan(META, options)?;
-        rows.seek_to_first();
-        let mut found = Vec::new();
-        while let Some((key, row)) = rows.item() {
-            let node = key.strip_prefix(KNOWN_KEYS.as_bytes()).and_then(|id| std::str::from_utf8(id).ok());
-            let node = node.and_then(|id| id.parse().ok());
-            let node = node.ok_or_else(|| damaged("read", META, &"a row of no node"))?;
-            found.push((node, Bytes::copy_from_slice(row)));
-            rows.next();
-        }
-        ended("read", META, &rows)?;
-        Ok(found)
-    }
-
     /// One of RocksDB's own numbers; 0 where it has none.
     fn number(&self, family: &'static str, property: &PropName) -> u64 {
         let number = self.family(family).ok().map(|family| self.db.property_int_value_cf(family, property));
@@ -312,6 +245,7 @@ impl Store for RocksStore {
             digest,
             floor: self.fact(FLOOR_KEY, encoding::read_vector)?.unwrap_or_default(),
             known: self.known()?,
+            holes: self.holes()?,
             untrusted: self.fact(UNTRUSTED_KEY, encoding::read_flag)?.unwrap_or_default(),
             first_lsn,
             last_lsn,
@@ -540,10 +474,6 @@ fn copied(bytes: &[u8]) -> Result<Bytes, std::convert::Infallible> {
     Ok(Bytes::copy_from_slice(bytes))
 }
 
-fn known_key(node: NodeId) -> String {
-    format!("{KNOWN_KEYS}{node}")
-}
-
 fn snapshot_name(doc: &DocId) -> String {
     format!("snapshot {doc:?}")
 }
@@ -551,10 +481,6 @@ fn snapshot_name(doc: &DocId) -> String {
 /// An iterator that has no more items may have ended, or failed.
 fn ended(operation: &'static str, subject: &str, iterator: &DBRawIterator<'_>) -> Result<(), StoreError> {
     iterator.status().map_err(|e| error(operation, subject, &e))
-}
-
-fn fact_name(key: &str) -> String {
-    format!("meta {key}")
 }
 
 fn record_name(id: &str) -> String {

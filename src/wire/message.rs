@@ -78,6 +78,8 @@ pub struct NodeInfo {
     pub digest: [u8; 16],
     /// Whom it is linked with.
     pub links: Vec<NodeId>,
+    /// Changes are missing there that the vector names: it has yet to get them.
+    pub lacks: bool,
 }
 
 /// A frame that does not decode: the link is closed, since nothing after it can be trusted.
@@ -179,13 +181,16 @@ fn encode_segments<W: Write>(
 }
 
 fn encode_info<W: Write>(e: &mut Encoder<W>, info: &NodeInfo) -> Result<(), EncodeError<W::Error>> {
-    e.array(10)?.bytes(&info.node.0)?.str(&info.name)?.u8(role_code(info.role))?;
+    e.array(10 + u64::from(info.lacks))?.bytes(&info.node.0)?.str(&info.name)?.u8(role_code(info.role))?;
     encode_url(e, info.url.as_deref())?;
     e.bytes(&info.origin.to_bytes())?.u64(info.stamp)?.u64(info.age_ms)?;
     encode_vector(e, &info.vector)?;
     e.bytes(&info.digest)?.array(info.links.len() as u64)?;
     for link in &info.links {
         e.bytes(&link.0)?;
+    }
+    if info.lacks {
+        e.bool(true)?;
     }
     Ok(())
 }
@@ -318,7 +323,7 @@ fn split_entries(mut raw: Bytes, entries: &mut Vec<Entry>) -> Result<(), DecodeE
 
 fn decode_info(d: &mut Decoder<'_>) -> Result<NodeInfo, DecodeError> {
     let fields = array(d, 10)?;
-    let info = NodeInfo {
+    let mut info = NodeInfo {
         node: NodeId(fixed(d)?),
         name: text(d)?,
         role: decode_role(d)?,
@@ -329,8 +334,12 @@ fn decode_info(d: &mut Decoder<'_>) -> Result<NodeInfo, DecodeError> {
         vector: decode_vector(d)?,
         digest: fixed(d)?,
         links: list(d, MAX_KNOWN_NODES, |d| Ok(NodeId(fixed(d)?)))?,
+        lacks: false,
     };
-    skip(d, fields - 10)?;
+    if fields > 10 {
+        info.lacks = d.bool()?;
+    }
+    skip(d, fields.saturating_sub(11))?;
     Ok(info)
 }
 
@@ -421,6 +430,7 @@ mod tests {
             vector: vector(),
             digest: [5; 16],
             links: vec![NodeId([1; 8])],
+            lacks: false,
         };
         let repairs = repair::samples(vector()).into_iter().map(|repair| Message::Repair(Box::new(repair)));
         let mut messages = vec![
@@ -443,6 +453,17 @@ mod tests {
             assert_eq!(found, number);
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
         }
+    }
+
+    #[test]
+    fn a_node_that_lacks_something_says_so_and_one_that_does_not_says_nothing() {
+        let Some(Message::Heartbeat(beat)) = messages().into_iter().nth(4) else { panic!("a heartbeat") };
+        let mut lacking = beat.clone();
+        lacking.nodes[0].lacks = true;
+        let frames = [beat, lacking.clone()].map(|beat| encode_frame(1, &Message::Heartbeat(beat)));
+        assert_eq!(frames[1].len(), frames[0].len() + 1);
+        let (_, back) = decode_frame(&Bytes::from(frames[1].clone())).unwrap();
+        assert!(matches!(back, Message::Heartbeat(back) if back == lacking));
     }
 
     #[test]

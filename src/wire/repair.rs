@@ -85,7 +85,7 @@ pub struct Snapshot {
     pub heads: Heads,
     /// Those of the heads that are deletions.
     pub deletions: Heads,
-    /// Changes in it.
+    /// Changes in it, as the sender counts them: who gets it counts himself.
     pub changes: u64,
     pub offset: u64,
     pub total: u64,

@@ -45,15 +45,18 @@ fn a_damaged_folder_is_found_told_and_mended_from_a_peer() {
     assert!(cluster.terminate("a").0.success());
     let sound = verify(&folder);
     assert!(sound.status.success() && text(&sound.stdout).ends_with("sound\n"), "{sound:?}");
-    let (_, table) = tables(&folder).into_iter().find(|(s, _)| *s == size).or(tables(&folder).pop()).unwrap();
-    let mut bytes = std::fs::read(&table).expect("a table");
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 16].iter_mut().for_each(|byte| *byte ^= 0x55);
-    std::fs::write(&table, bytes).expect("a table");
+    // The log's and the tails'.
+    for (_, table) in tables(&folder).into_iter().filter(|(bytes, _)| *bytes >= size / 2) {
+        let mut bytes = std::fs::read(&table).expect("a table");
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 16].iter_mut().for_each(|byte| *byte ^= 0x55);
+        std::fs::write(&table, bytes).expect("a table");
+    }
     let damaged = verify(&folder);
     assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
     assert!(text(&damaged.stdout).contains("damaged: "), "{damaged:?}");
     assert!(text(&damaged.stderr).contains("--repair"), "{damaged:?}");
+    a_node_that_comes_upon_damage_says_so(&mut cluster);
     // What others write meanwhile comes too, and what is written on it goes to them.
     fill(&mut cluster.client("b"), DOCUMENTS..DOCUMENTS + 10);
     cluster.arguments("a", &["--repair"]);
@@ -70,6 +73,31 @@ fn a_damaged_folder_is_found_told_and_mended_from_a_peer() {
     assert!(cluster.terminate("a").0.success());
     let sound = verify(&folder);
     assert!(sound.status.success(), "{sound:?}");
+}
+
+/// Started without `--repair`, until it is stopped.
+fn a_node_that_comes_upon_damage_says_so(cluster: &mut Cluster) {
+    cluster.launch("a");
+    let mut client = cluster.client("a");
+    assert!(client.get("/readyz").json()["damage"].is_null());
+    let statuses: Vec<u16> =
+        (0..DOCUMENTS).map(|n| client.get(&format!("/v1/docs/notes/{n:05}")).status).collect();
+    let failed = statuses.iter().filter(|status| **status == 500).count();
+    let read = statuses.iter().filter(|status| **status == 200).count();
+    assert!(failed > 0 && read > DOCUMENTS / 2 && failed + read == DOCUMENTS, "{failed} failed, {read} read");
+    let told = client.get("/readyz").json();
+    let damage = told["damage"].as_str().expect("it is told");
+    assert!(damage.contains("syncline verify") && damage.contains("serve --repair"), "{told}");
+    assert!(!damage.contains("notes/"), "{told} names documents to whoever asks");
+    let view = client.get("/v1/cluster").expect(200).json();
+    assert!(view["damage"]["found"].as_u64() >= Some(failed as u64), "{view}");
+    assert!(view["damage"]["first"].as_str().is_some_and(|first| first.contains("damaged")), "{view}");
+    let mut status = Command::new(env!("CARGO_BIN_EXE_syncline"));
+    let status =
+        status.args(["cluster", "status", "--node", &format!("http://{}", cluster.at("a"))]).output();
+    let status = status.expect("a process");
+    assert!(text(&status.stdout).contains("damage: come upon "), "{status:?}");
+    assert!(cluster.terminate("a").0.success());
 }
 
 #[test]

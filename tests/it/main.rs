@@ -18,6 +18,7 @@ mod raw_changes;
 mod recorded;
 mod repair;
 mod replicas;
+mod resuming;
 mod schema;
 mod slow_clients;
 mod slow_peers;

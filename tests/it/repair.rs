@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, Master, Replica, eventually};
 
 /// A log that is cut off as soon as it may be.
-const SHORT_LOG: &[&str] = &["--log-keep", "0", "--log-most", "64KiB"];
+pub const SHORT_LOG: &[&str] = &["--log-keep", "0", "--log-most", "64KiB"];
 
 /// Puts documents, many in a request. The answer comes in chunks, a line a document.
-fn bulk(at: SocketAddr, docs: std::ops::Range<usize>, value: impl Fn(usize) -> Value) {
+pub fn bulk(at: SocketAddr, docs: std::ops::Range<usize>, value: impl Fn(usize) -> Value) {
     for start in docs.clone().step_by(5_000) {
         let end = docs.end.min(start + 5_000);
         let lines =
@@ -33,14 +33,14 @@ fn bulk(at: SocketAddr, docs: std::ops::Range<usize>, value: impl Fn(usize) -> V
     }
 }
 
-fn first_lsn(cluster: &Cluster, name: &str) -> u64 {
+pub fn first_lsn(cluster: &Cluster, name: &str) -> u64 {
     let answer = cluster.client(name).get("/metrics").expect(200);
     let metrics = String::from_utf8_lossy(&answer.body);
     let line = metrics.lines().find_map(|line| line.strip_prefix("syncline_log_first "));
     line.and_then(|number| number.parse().ok()).expect("the log's first LSN")
 }
 
-fn was_repaired(cluster: &Cluster, name: &str) -> bool {
+pub fn was_repaired(cluster: &Cluster, name: &str) -> bool {
     cluster.log(name).contains("repaired by digest")
 }
 

@@ -12,6 +12,7 @@ mod node;
 mod plan;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod readers;
 mod seeds;
 mod trace;
 mod words;
@@ -85,14 +86,17 @@ fn clusters_converge_under_faults() {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let slowest = reports.iter().map(|report| report.converged).max().unwrap_or(0);
     println!(
-        "{} seeds, {each:.1} ms each on one core: {} writes, {} answered, {} entries, {} faults, {} events; slowest \
-         to get equal: {slowest} ms; seeds that took longest: {slow:?}",
+        "{} seeds, {each:.1} ms each on one core: {} writes, {} answered, {} entries, {} faults, {} events; readers took {} \
+         steps, went on from {} cursors and began anew {} times; slowest to get equal: {slowest} ms; seeds that took longest: {slow:?}",
         reports.len(),
         sum(|report| report.writes as u64),
         sum(|report| report.answered as u64),
         sum(|report| report.entries as u64),
         sum(|report| report.faults as u64),
         sum(|report| report.events),
+        sum(|report| report.read.0),
+        sum(|report| report.read.1),
+        sum(|report| report.read.2),
     );
     assert!(failures.is_empty(), "{} seeds failed", failures.len());
     for report in &reports {

@@ -1,11 +1,12 @@
 //! One node: its engine and documents, driven as the committer drives them, on virtual time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use syncline::base::limits::COMMIT_MAX_ENTRIES;
 use syncline::base::{Bug, Change, DocId, LinkId, Lsn, Millis, NodeId, Role, planted};
 use syncline::crdt::Document;
-use syncline::node::{Dice, Engine, EngineConfig, Folding, Output, gather, read_log};
+use syncline::node::{Dice, Engine, EngineConfig, Folding, Hub, Output, gather, read_log};
 use syncline::replication::Event;
 use syncline::store::{MemoryStore, Store, Whole};
 
@@ -40,6 +41,7 @@ pub struct Node {
 
 pub struct Process {
     pub engine: Engine,
+    pub hub: Arc<Hub>,
     disk: Disk,
     pub inputs: VecDeque<Input>,
     /// Weight of messages that sockets have taken since the committer last looked.
@@ -207,14 +209,17 @@ impl World {
             bounds: self.plan.bounds,
         };
         let dice = Dice { node: at.id, random: self.rng.u32(..) };
-        let store = std::sync::Arc::new(disk.clone());
+        let store = Arc::new(disk.clone());
         let engine = Engine::open(Millis(self.now), unix, config, dice, store)
             .map_err(|e| Failure::new("start", format!("node {node}: {e}")))?;
         let origin = engine.core().identity().origin;
         self.trace
             .note(self.now, "start", &[node as u64, u64::from(run)], || format!("node {node} as {origin}"));
+        let hub =
+            Arc::new(Hub::new(engine.core().log_head(), engine.core().vector().clone(), engine.is_whole()));
         at.process = Some(Process {
             engine,
+            hub,
             disk,
             inputs: VecDeque::new(),
             drained: BTreeMap::new(),
@@ -227,7 +232,10 @@ impl World {
             tries: BTreeMap::new(),
         });
         let whole = at.store.list("", None, usize::MAX).map_err(|e| Failure::new("start", e.to_string()))?;
-        self.look(node, whole.into_iter().map(|(doc, _)| (doc, true)))?;
+        // A commit of which nobody heard may have dropped some.
+        let known = self.checks.history.nodes[node].docs.keys().cloned().collect::<Vec<_>>();
+        let all = whole.into_iter().map(|(doc, _)| doc).chain(known);
+        self.look(node, all.map(|doc| (doc, true)))?;
         self.agenda.push(self.now + TICK_MS, Happening::Tick { node, run });
         let targets: Vec<usize> =
             self.plan.dials.iter().filter(|(from, _)| *from == node).map(|(_, to)| *to).collect();
@@ -319,6 +327,14 @@ impl World {
         );
         match result {
             Ok(committed) => {
+                let whole = process.engine.is_whole();
+                let (core, docs) =
+                    (process.engine.core(), committed.touched.iter().map(|touched| touched.doc.clone()));
+                if let Some(touches) =
+                    process.hub.committed(core.log_head(), core.vector(), committed.merges, whole, docs)
+                {
+                    process.hub.ring(&touches);
+                }
                 self.look(node, committed.touched.into_iter().map(|touched| (touched.doc, touched.void)))?;
                 for written in answers {
                     self.checks.acknowledged.answered(node, written);
@@ -380,6 +396,7 @@ impl World {
                 process.docs.epoch += 1;
                 process.docs.uncommitted.clear();
                 self.nodes[node].named(origin.node);
+                self.checks.silent.renewed(self.now);
                 self.trace.note(self.now, "renew", &[node as u64], || format!("node {node} is {origin} now"));
             }
             Err(_) => process.fail(),

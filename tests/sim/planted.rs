@@ -57,3 +57,13 @@ fn planted_forgetting_of_the_floor_is_caught() {
 fn planted_dropping_before_all_have_the_deletion_is_caught() {
     caught(Bug::DropTooEarly, &["dropped"]);
 }
+
+#[test]
+fn planted_cursor_that_names_more_than_was_told_is_caught() {
+    caught(Bug::CursorOfHead, &["readers"]);
+}
+
+#[test]
+fn planted_reading_over_a_gap_for_a_live_reader_is_caught() {
+    caught(Bug::SkipGaps, &["readers"]);
+}

@@ -7,16 +7,20 @@ use syncline::base::{Millis, NodeId};
 use syncline::replication::Event;
 use syncline::store::MemoryStore;
 
-use crate::invariants::{Checked, Checks, Failure};
+use crate::invariants::{Checked, Checks, Failure, holes};
 use crate::net::Net;
 use crate::node::{Input, Node};
 use crate::plan::{self, Plan};
+use crate::readers::Readers;
 use crate::trace::Trace;
 use crate::writes::Clients;
 
 /// Milliseconds after the last fault within which all must be equal: dead links are found after 10 s, the
 /// next try to reach a node comes after 6 s at most, and sources are given up after 10 s.
 const CONVERGE_MS: u64 = 60_000;
+
+/// Milliseconds between writes while something is still missing.
+const STEADY_MS: u64 = 50;
 
 /// Looks per second at whether all are equal.
 const LOOK_MS: u64 = 250;
@@ -31,6 +35,7 @@ pub enum Happening {
     Arrive { conn: usize, side: usize },
     Gone { conn: usize, side: usize },
     Write,
+    Read { reader: usize },
     Backup { node: usize },
     Fault { number: usize },
     Mend { number: usize },
@@ -60,6 +65,7 @@ pub struct World {
     pub net: Net,
     pub clients: Clients,
     pub checks: Checks,
+    pub readers: Option<Readers>,
     pub trace: Trace,
     pub agenda: Agenda,
     /// Faults that have ended.
@@ -76,6 +82,8 @@ pub struct Report {
     pub faults: usize,
     pub kinds: usize,
     pub entries: usize,
+    /// Steps that readers took, and how often they went on from a cursor, or had to begin anew.
+    pub read: (u64, u64, u64),
     /// Milliseconds from the end of faults until all were equal.
     pub converged: u64,
 }
@@ -112,6 +120,7 @@ pub fn run(seed: u64, told: bool) -> Result<Report, Failure> {
         net: Net::new(nodes),
         clients: Clients::new(&plan, deletes),
         checks: Checks::new(nodes),
+        readers: Some(Readers::new(seed, &plan)),
         trace: Trace::new(told),
         agenda: Agenda::default(),
         mended: 0,
@@ -130,6 +139,7 @@ pub fn run(seed: u64, told: bool) -> Result<Report, Failure> {
         faults: world.plan.faults.len(),
         kinds: plan::kinds(&world.plan.faults),
         entries: world.checks.history.entries(),
+        read: world.readers.map_or((0, 0, 0), |readers| (readers.steps, readers.resumed, readers.refetched)),
         converged: world.checks.converged.took,
     })
 }
@@ -145,6 +155,9 @@ impl World {
         for (at, node) in self.plan.backups.clone() {
             self.agenda.push(at, Happening::Backup { node });
         }
+        for (at, read) in self.readers.as_mut().map(Readers::begin).unwrap_or_default() {
+            self.agenda.push(at, read);
+        }
         for (number, (at, _)) in self.plan.faults.iter().enumerate() {
             self.agenda.push(*at, Happening::Fault { number });
         }
@@ -157,7 +170,31 @@ impl World {
         for node in 0..self.nodes.len() {
             self.start(node)?;
         }
+        self.heal()?;
         self.converge()
+    }
+
+    /// The faults have ended, and writes go on while anything is missing that somebody has.
+    fn heal(&mut self) -> Checked {
+        let begun = self.now;
+        while let Some((node, doc)) = holes::open(&self.checks.history, &self.nodes)? {
+            if self.now - begun > holes::WITHIN_MS {
+                let what =
+                    format!("node {node} lacks something of {doc:?}, and not within {} ms", holes::WITHIN_MS);
+                return Err(Failure::new("holes", what));
+            }
+            if self.now == begun {
+                self.trace.note(self.now, "heal", &[node as u64], || {
+                    format!("node {node} lacks something of {doc:?}")
+                });
+            }
+            // Its next change would have it asked for.
+            self.clients.leave(&doc);
+            self.clients.left += 1;
+            self.agenda.push(self.now, Happening::Write);
+            self.step_to(self.now + STEADY_MS)?;
+        }
+        Ok(())
     }
 
     /// The faults have ended: all get equal, and fall silent.
@@ -172,7 +209,10 @@ impl World {
         }
         self.checks.converged.took = self.now - begun;
         self.trace.note(self.now, "equal", &[], || "all vectors and digests are equal".into());
-        let quiet = self.checks.silent.begins(begun, self.now);
+        let equal = self.now;
+        self.step_to(self.checks.silent.begins(begun, equal))?;
+        // Two copies have found out of each other by then; what that takes after it is waited for once.
+        let quiet = self.checks.silent.begins(begun, equal);
         self.step_to(quiet)?;
         let before = self.net.busy_frames;
         self.step_to(quiet + self.checks.silent.lasts())?;
@@ -181,7 +221,8 @@ impl World {
         if !checks.converged.look(nodes) {
             return Err(checks.converged.why(nodes, self.now - begun));
         }
-        checks.finish(nodes)
+        checks.finish(nodes)?;
+        self.finish_readers()
     }
 
     fn step_to(&mut self, end: u64) -> Checked {
@@ -206,6 +247,7 @@ impl World {
             Happening::Open { conn, side } => self.open(conn, side),
             Happening::Arrive { conn, side } => self.arrive(conn, side)?,
             Happening::Gone { conn, side } => self.gone(conn, side),
+            Happening::Read { reader } => self.read(reader)?,
             Happening::Write => self.write_something()?,
             Happening::Backup { node } => {
                 let node = &mut self.nodes[node];

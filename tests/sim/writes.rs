@@ -61,6 +61,12 @@ impl Clients {
         let (foreign, versions) = (Vec::new(), Vec::new());
         Self { docs, left: plan.writes.len(), made: 0, foreign, versions, large: plan.large, deletes }
     }
+
+    /// Nobody writes to that document any more.
+    pub fn leave(&mut self, doc: &DocId) {
+        self.docs.retain(|other| other != doc);
+        self.foreign.retain(|foreign| foreign.doc != *doc);
+    }
 }
 
 impl World {

@@ -68,16 +68,38 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     Ok(figures)
 }
 
-/// Creates that many documents, which were not there before; the first has the number `first`.
+/// What bulk lines do.
+#[derive(Clone, Copy)]
+pub enum Lines {
+    /// They create documents, which were not there before.
+    Create,
+    Delete,
+}
+
+/// Creates that many documents; the first has the number `first`.
 ///
 /// # Errors
 /// When the node does not take one.
 pub async fn fill(at: SocketAddr, first: u64, count: u64, connections: u64) -> Result<(), Failure> {
+    write(at, Lines::Create, first, count, connections).await
+}
+
+/// A bulk request over each connection, for that many documents together.
+///
+/// # Errors
+/// When the node does not take a line.
+pub async fn write(
+    at: SocketAddr,
+    lines: Lines,
+    first: u64,
+    count: u64,
+    connections: u64,
+) -> Result<(), Failure> {
     let mut loads = tokio::task::JoinSet::new();
     let mut next = first;
     for n in 0..connections {
         let share = count / connections + u64::from(n < count % connections);
-        loads.spawn(load(at, next, share));
+        loads.spawn(load(at, lines, next, share));
         next += share;
     }
     while let Some(done) = loads.join_next().await {
@@ -87,8 +109,8 @@ pub async fn fill(at: SocketAddr, first: u64, count: u64, connections: u64) -> R
 }
 
 /// One bulk request.
-async fn load(at: SocketAddr, first: u64, count: u64) -> Result<(), Failure> {
-    let mut line = line();
+async fn load(at: SocketAddr, lines: Lines, first: u64, count: u64) -> Result<(), Failure> {
+    let mut line = lines.template();
     let length = line.fill(&[]).len() as u64 * count;
     let mut socket = TcpStream::connect(at).await.map_err(no_connection)?;
     let head = format!(
@@ -109,7 +131,7 @@ async fn load(at: SocketAddr, first: u64, count: u64) -> Result<(), Failure> {
         requests.write_all(&piece).await
     };
     let read = async {
-        let mut counter = Counter::default();
+        let mut counter = Counter::new(lines.answer());
         let mut buffer = Vec::with_capacity(PIECE);
         loop {
             buffer.clear();
@@ -120,43 +142,63 @@ async fn load(at: SocketAddr, first: u64, count: u64) -> Result<(), Failure> {
             counter.look(&buffer);
         }
     };
-    let (_, created) = tokio::try_join!(send, read).map_err(no_connection)?;
-    if created != count {
-        return Err(Failure::refused(format!("{created} of {count} documents were created")));
+    let (_, done) = tokio::try_join!(send, read).map_err(no_connection)?;
+    if done != count {
+        return Err(Failure::refused(format!("{done} of {count} lines were done")));
     }
     Ok(())
 }
 
-/// A line whose id and first field take a number.
-fn line() -> Template {
-    let mut document = String::from(r#"{"n":"NNNNNNNNNN""#);
-    for field in 0..6 {
-        document.push_str(&format!(r#","field{field}":"some words of a document {field}""#));
+impl Lines {
+    /// A line whose id takes a number, and so does the first field that it writes.
+    fn template(self) -> Template {
+        match self {
+            Lines::Delete => {
+                Template::new(b"{\"id\":\"bulk/IIIIIIIIII\",\"delete\":true}\n".to_vec(), &["IIIIIIIIII"])
+            }
+            Lines::Create => {
+                let mut document = String::from(r#"{"n":"NNNNNNNNNN""#);
+                for field in 0..6 {
+                    document.push_str(&format!(r#","field{field}":"some words of a document {field}""#));
+                }
+                let rest = DOCUMENT.saturating_sub(document.len() + r#","rest":""}"#.len());
+                document.push_str(&format!(r#","rest":"{}"}}"#, "x".repeat(rest)));
+                let line = format!("{{\"id\":\"bulk/IIIIIIIIII\",\"put\":{document}}}\n");
+                Template::new(line.into_bytes(), &["IIIIIIIIII", "NNNNNNNNNN"])
+            }
+        }
     }
-    let rest = DOCUMENT.saturating_sub(document.len() + r#","rest":""}"#.len());
-    document.push_str(&format!(r#","rest":"{}"}}"#, "x".repeat(rest)));
-    let line = format!("{{\"id\":\"bulk/IIIIIIIIII\",\"put\":{document}}}\n");
-    Template::new(line.into_bytes(), &["IIIIIIIIII", "NNNNNNNNNN"])
+
+    /// What the answer to a line says that was done.
+    fn answer(self) -> &'static [u8] {
+        match self {
+            Lines::Create => b"\"status\":201",
+            Lines::Delete => b"\"status\":204",
+        }
+    }
 }
 
-/// Counts the answers that say "created", wherever the pieces in which they come are cut.
-#[derive(Default)]
+/// Counts a text in the answers, wherever the pieces in which they come are cut.
 struct Counter {
+    text: &'static [u8],
     matched: usize,
     found: u64,
 }
 
 impl Counter {
+    fn new(text: &'static [u8]) -> Self {
+        Self { text, matched: 0, found: 0 }
+    }
+
     fn look(&mut self, bytes: &[u8]) {
-        const CREATED: &[u8] = b"\"status\":201";
         for byte in bytes {
             // The first letter stands nowhere else in the text but once more, before the colon.
             self.matched = match *byte {
-                byte if byte == CREATED[self.matched] => self.matched + 1,
+                byte if byte == self.text[self.matched] => self.matched + 1,
                 b'"' => 1,
                 _ => 0,
             };
-            if self.matched == CREATED.len() {
+            if self.matched == self.text.len() {
                 self.found += 1;
                 self.matched = 0;
             }
@@ -170,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_document_has_as_many_bytes_as_it_says() {
-        let mut line = line();
+        let mut line = Lines::Create.template();
         let text = String::from_utf8(line.fill(&[7, 7]).to_vec()).unwrap();
         assert!(text.starts_with("{\"id\":\"bulk/0000000007\",\"put\":{\"n\":\"0000000007\""), "{text}");
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -181,7 +223,7 @@ mod tests {
     fn answers_are_counted_across_pieces() {
         let text = b"{\"line\":1,\"id\":\"a\",\"status\":201,\"version\":[]}\n{\"line\":2,\"status\":422}\n";
         for cut in 0..text.len() {
-            let mut counter = Counter::default();
+            let mut counter = Counter::new(Lines::Create.answer());
             counter.look(&text[..cut]);
             counter.look(&text[cut..]);
             assert_eq!(counter.found, 1, "{cut}");

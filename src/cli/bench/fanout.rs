@@ -78,7 +78,20 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     let mut figures = one_document(options).await?;
     figures.extend(many_documents(options).await?);
     figures.extend(unread(options).await?);
-    figures.extend(typing(options).await?);
+    let names = [
+        "value of a long text, looks",
+        "other reads meanwhile, p99",
+        "keystrokes meanwhile, p99",
+        "the node's cores meanwhile",
+    ];
+    figures.extend(typing(options, "value", names).await?);
+    let names = [
+        "patches of a long text, looks",
+        "other reads beside patches, p99",
+        "keystrokes beside patches, p99",
+        "the node's cores beside patches",
+    ];
+    figures.extend(typing(options, "patch", names).await?);
     Ok(figures)
 }
 
@@ -130,66 +143,104 @@ async fn many_documents(options: &Options) -> Result<Vec<Figure>, Failure> {
     Ok(figures)
 }
 
-async fn unread(options: &Options) -> Result<Vec<Figure>, Failure> {
-    let (_scratch, node) = node(options, 1).await?;
-    let count = options.subscribers;
-    let each = |from: u64, to: u64| to.saturating_sub(from) as f64 / count as f64;
-    let rounds = |first: u64| (first..first + 8).map(|n| Patches::new(node.at, 1, n, UNREAD / 8)).collect();
-    // What the writes take by themselves is not the subscribers': the second time shows that.
-    super::load::closed_loop(node.at, rounds(100), None).await?;
-    let before = node.memory();
-    super::load::closed_loop(node.at, rounds(200), None).await?;
-    let empty = node.memory();
-    let alone = empty.saturating_sub(before);
-    let (shared, crowd) = crowd(&node, count, 1, "patch", false).await?;
-    let idle = node.memory();
-    eprintln!("{count} subscribers that do not read, {UNREAD} changes");
-    super::load::closed_loop(node.at, rounds(300), None).await?;
-    let full = node.memory().saturating_sub(alone);
-    let answered = write(node.at, Patches::new(node.at, 1, 400, 1), None).await?;
-    if let Some((hash, _)) = answered.first() {
-        let _ = shared.last.set(*hash);
+/// A node with subscribers of one document that do not read while it changes.
+struct Unread {
+    _scratch: Scratch,
+    node: Process,
+    shared: Arc<Shared>,
+    crowd: Crowd,
+    /// Kilobytes that the subscribers have taken when they were up to date, and that the changes have.
+    idle: u64,
+    grown: u64,
+}
+
+impl Unread {
+    /// A node that has done nothing yet: elsewhere what was freed would be used again, and be seen as no growth.
+    async fn begin(options: &Options, count: u64) -> Result<Self, Failure> {
+        let (scratch, node) = node(options, 1).await?;
+        let empty = node.memory();
+        let (shared, crowd) = crowd(&node, count, 1, "patch", false).await?;
+        let before = node.memory();
+        let rounds = (2..10).map(|n| Patches::new(node.at, 1, n, UNREAD / 8)).collect();
+        super::load::closed_loop(node.at, rounds, None).await?;
+        let (idle, grown) = (before.saturating_sub(empty), node.memory().saturating_sub(before));
+        Ok(Self { _scratch: scratch, node, shared, crowd, idle, grown })
     }
-    let start = Instant::now();
-    shared.read.cancel();
-    let received = crowd.await.map_err(|e| Failure::refused(e.to_string()))??;
-    let last = received.iter().filter_map(|received| received.done).max().unwrap_or(start);
+
+    /// Has them read until each is at the latest state; how long that took the last of them.
+    async fn read(self) -> Result<Duration, Failure> {
+        let answered = write(self.node.at, Patches::new(self.node.at, 1, 400, 1), None).await?;
+        if let Some((hash, _)) = answered.first() {
+            let _ = self.shared.last.set(*hash);
+        }
+        let start = Instant::now();
+        self.shared.read.cancel();
+        let received = self.crowd.await.map_err(|e| Failure::refused(e.to_string()))??;
+        let last = received.iter().filter_map(|received| received.done).max();
+        Ok(last.unwrap_or(start) - start)
+    }
+}
+
+async fn unread(options: &Options) -> Result<Vec<Figure>, Failure> {
+    let count = options.subscribers;
+    eprintln!("1 and {count} subscribers that do not read, {UNREAD} changes");
+    let mut alone = Vec::new();
+    for _ in 0..3 {
+        let one = Unread::begin(options, 1).await?;
+        alone.push(one.grown);
+        one.read().await?;
+    }
+    alone.sort_unstable();
+    let alone = alone[1];
+    let many = Unread::begin(options, count).await?;
+    let each = |kilobytes: u64| kilobytes as f64 / count as f64;
+    let (idle, grown) = (each(many.idle), each(many.grown.saturating_sub(alone)));
+    let took = many.read().await?;
     Ok(vec![
-        Figure::plain("memory of an idle subscriber", each(empty, idle), "kB").at_most(15.0),
-        Figure::plain("growth by the changes alone", alone as f64, "kB"),
-        Figure::plain("further growth for each that does not read", each(idle, full), "kB").at_most(20.0),
-        Figure::plain("all at the latest state after", (last - start).as_secs_f64(), "s").at_most(2.0),
+        Figure::plain("memory of an idle subscriber", idle, "kB").at_most(15.0),
+        Figure::plain("growth by the changes, with one subscriber", alone as f64, "kB"),
+        Figure::plain("further growth for each that does not read", grown, "kB").at_most(20.0),
+        Figure::plain("all at the latest state after", took.as_secs_f64(), "s").at_most(2.0),
     ])
 }
 
-async fn typing(options: &Options) -> Result<Vec<Figure>, Failure> {
+async fn typing(
+    options: &Options,
+    mode: &'static str,
+    [looks, reads, keystrokes, cores]: [&'static str; 4],
+) -> Result<Vec<Figure>, Failure> {
     let (_scratch, node) = node(options, 100).await?;
-    eprintln!("a subscriber of a text of {LETTERS} letters, value, 500 keystrokes/s");
+    eprintln!("a subscriber of a text of {LETTERS} letters, {mode}, 500 keystrokes/s");
     let body = json!({"t": {"$text": "x".repeat(LETTERS)}}).to_string();
     let mut connection = Connection::open(node.at).await.map_err(no_connection)?;
     let put = request("PUT", "/v1/docs/bench/00100", node.at, "application/json", &body);
     connection.succeed(&put).await?;
     let shared = Arc::new(Shared::default());
     shared.read.cancel();
-    let plan = Plan { at: node.at, doc: "bench/00100".into(), mode: "value", shared: shared.clone() };
+    let plan = Plan { at: node.at, doc: "bench/00100".into(), mode, shared: shared.clone() };
     let crowd: Crowd = tokio::spawn(on_threads(vec![plan], receive));
     all_ready(&shared, 1).await?;
     let (start, seconds) = (Instant::now(), Duration::from_secs(options.seconds));
-    let reads = Schedule { reads: true, rate: 200, seconds, at: node.at };
-    let keys = Schedule { reads: false, rate: 500, seconds, at: node.at };
-    let times = on_threads(vec![keys, reads], Schedule::run).await?;
+    let reading = Schedule { reads: true, rate: 200, seconds, at: node.at };
+    let typing = Schedule { reads: false, rate: 500, seconds, at: node.at };
+    let before = node.cpu();
+    let times = on_threads(vec![typing, reading], Schedule::run).await?;
+    let used = before.zip(node.cpu()).map(|(before, after)| after.saturating_sub(before));
     let (mut read, mut typed) = (Vec::new(), Vec::new());
-    for (reads, mut times) in times {
+    for (is_read, mut times) in times {
         times.sort_unstable();
-        *(if reads { &mut read } else { &mut typed }) = times;
+        *(if is_read { &mut read } else { &mut typed }) = times;
     }
     let frames: u64 = end(&shared, crowd).await?.iter().map(|received| received.frames).sum();
     let rate = frames as f64 / start.elapsed().as_secs_f64();
-    Ok(vec![
-        Figure::plain("value of a long text, looks", rate, "/s").at_most(31.0),
-        Figure::plain("other reads meanwhile, p99", percentile(&read, 0.99) / 1e3, "ms").at_most(20.0),
-        Figure::plain("keystrokes meanwhile, p99", percentile(&typed, 0.99) / 1e3, "ms"),
-    ])
+    let mut figures = vec![
+        Figure::plain(looks, rate, "/s").at_most(31.0),
+        Figure::plain(reads, percentile(&read, 0.99) / 1e3, "ms").at_most(20.0),
+        Figure::plain(keystrokes, percentile(&typed, 0.99) / 1e3, "ms"),
+    ];
+    let share = |used: Duration| used.as_secs_f64() / seconds.as_secs_f64();
+    figures.extend(used.map(|used| Figure::plain(cores, share(used), "")));
+    Ok(figures)
 }
 
 /// Requests at a rate, whether or not the ones before were quick.

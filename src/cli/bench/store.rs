@@ -7,13 +7,16 @@
 //! The histories are of another node, which keeps no log: a thousand documents, each changed a thousand times. It is
 //! idle then, and folds them. Its folder is weighed when it no longer shrinks, and after a start, since what is written
 //! ahead becomes tables only then; beside Automerge's own saves of the same documents, as the node gives them.
+//!
+//! A further node, which keeps no log either, has a tenth of the documents to begin with. It is weighed like that, then
+//! gets as many more as the large one has, which are deleted and dropped again, and is weighed once more.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::bulk::{DOCUMENT, fill};
+use super::bulk::{self, DOCUMENT, Lines, fill};
 use super::documents::{Patches, change, prepare};
-use super::load::{Connection, closed_loop, no_connection};
+use super::load::{Connection, closed_loop, no_connection, request};
 use super::nodes::{Process, until};
 use super::{Common, Figure, median};
 use crate::base::Role;
@@ -35,6 +38,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Settings of a node that keeps no more of its log than it must.
 const NO_LOG: &[&str] = &["--log-keep", "0"];
+
+/// So many of the documents that were deleted are asked for.
+const SAMPLES: u64 = 1_000;
 
 /// A folder is as small as it will be when it has not changed for so many looks, one a second.
 const STILL: u32 = 8;
@@ -58,6 +64,7 @@ pub async fn run(options: &Options) -> Result<Vec<Figure>, Failure> {
     let scratch = Scratch::new("bench", options.common.dir.as_deref())?;
     let mut figures = many(&scratch, options).await?;
     figures.extend(long(&scratch, options).await?);
+    figures.extend(dropped(&scratch, options).await?);
     Ok(figures)
 }
 
@@ -135,11 +142,7 @@ async fn long(scratch: &Scratch, options: &Options) -> Result<Vec<Figure>, Failu
     prepare(node.at, documents).await?;
     change(node.at, documents, CHANGING, documents * options.changes).await?;
     let saved = saved(&node, documents).await?;
-    let folder = scratch.path().join(name);
-    settle(&folder).await?;
-    drop(node);
-    let node = Process::node_with(scratch, name, Role::Master, &[], NO_LOG).await?;
-    let size = settle(&folder).await?;
+    let (node, size) = weigh(scratch, name, node, NO_LOG).await?;
     let folded = node.metric("syncline_fold_changes_total").await?;
     eprintln!("{size} bytes on disk, {folded} changes folded since the start");
     let mb = |bytes: u64| bytes as f64 / 1e6;
@@ -163,6 +166,53 @@ async fn saved(node: &Process, documents: u64) -> Result<u64, Failure> {
         bytes += connection.body().len() as u64;
     }
     Ok(bytes)
+}
+
+/// Documents that come and go.
+async fn dropped(scratch: &Scratch, options: &Options) -> Result<Vec<Figure>, Failure> {
+    let (few, many, name) = (options.documents / 10, options.documents, "dropped");
+    let settings = [NO_LOG, &["--keep-deleted", "1s"]].concat();
+    let node = Process::node_with(scratch, name, Role::Master, &[], &settings).await?;
+    eprintln!("{few} documents; {many} more, which are deleted and dropped");
+    fill(node.at, 0, few, FILLING).await?;
+    let (node, before) = weigh(scratch, name, node, &settings).await?;
+    fill(node.at, few, many, FILLING).await?;
+    bulk::write(node.at, Lines::Delete, few, many, FILLING).await?;
+    let start = Instant::now();
+    for next in (few..few + many).step_by(usize::try_from(many / SAMPLES).unwrap_or(1).max(1)) {
+        // A document that is deleted answers 410, one that is dropped 404.
+        let ask = request("GET", &format!("/v1/docs/bulk/{next:010}"), node.at, "text/plain", "");
+        until("documents that are dropped", PAUSE, async || {
+            let mut connection = Connection::open(node.at).await.map_err(no_connection)?;
+            let answer = connection.exchange(&ask).await.map_err(no_connection)?;
+            Ok((answer == 404).then_some(()))
+        })
+        .await?;
+    }
+    let took = start.elapsed().as_secs_f64();
+    let (_node, after) = weigh(scratch, name, node, &settings).await?;
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    Ok(vec![
+        Figure::plain("from the last deletion until all are dropped", took, "s"),
+        Figure::plain("on disk before them", mb(before), "MB"),
+        Figure::plain("on disk after them", mb(after), "MB"),
+        Figure::plain("on disk after, in before", after as f64 / before.max(1) as f64, "").at_most(1.1),
+    ])
+}
+
+/// What a node's folder weighs when it no longer shrinks, after a start; and the node, started again.
+async fn weigh(
+    scratch: &Scratch,
+    name: &str,
+    node: Process,
+    settings: &[&str],
+) -> Result<(Process, u64), Failure> {
+    let folder = scratch.path().join(name);
+    settle(&folder).await?;
+    drop(node);
+    let node = Process::node_with(scratch, name, Role::Master, &[], settings).await?;
+    let size = settle(&folder).await?;
+    Ok((node, size))
 }
 
 /// Waits until a folder no longer changes, and gives its size.

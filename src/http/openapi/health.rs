@@ -23,12 +23,14 @@ pub(super) fn add_to(paths: &mut Paths) {
         .answers(StatusCode::OK, Answer::new(live))
         .add_to(paths);
     let health = |text, ready, reason: Option<&str>| {
-        let example = json!({"role": "master", "storage": true, "ready": ready, "reason": reason});
+        let example =
+            json!({"role": "master", "storage": true, "ready": ready, "reason": reason, "fenced": 0});
         Answer::new(Body::new(text).json(named(&Health::name()), example))
     };
     Call::new(HttpMethod::Get, READY, "isReady", "Tells whether to send clients here")
         .text(
-            "Storage takes commits and, where peers are configured, one was caught up with since the start.",
+            "Storage takes commits and, where peers are configured, one was caught up with since the start. Damaged \
+             data is told, and what to do about it; it makes no node unready, as everything else can be read.",
         )
         .tag(HEALTH)
         .open()

@@ -4,9 +4,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Engine, Touched};
 use crate::base::{Change, DocId, Hash, Heads, Lsn, NodeId, Shift, VersionVector};
-use crate::crdt::folded_heads;
+use crate::crdt::folded_outline;
 use crate::node::absorb::{Absorbed, Staged};
-use crate::node::fold::TailLength;
+use crate::node::fold::{Due, TailLength};
 use crate::replication::{Piece, Received};
 use crate::store::{Fold, LogItem, Record, StoreError, TailItem};
 use crate::wire::Offer;
@@ -25,6 +25,8 @@ pub(super) struct Pending {
     pub cover: bool,
     /// Parts of documents are in it, or the vector that names them is.
     pub ahead: bool,
+    /// The vector that a repair has brought up is in it.
+    pub merges: bool,
     /// The log below is to go.
     pub trim: Option<Lsn>,
     /// A mark is to be made at the end.
@@ -63,7 +65,7 @@ impl Engine {
         let mut record = self.record(&doc)?;
         let before = record.heads.clone();
         let length = TailLength::of(&record);
-        let mut absorbed = Absorbed { new: Vec::new(), lacks: false };
+        let mut absorbed = Absorbed { new: Vec::new(), left_out: Vec::new() };
         match damaged {
             // What it claims to be is not believed: neither heads nor tail learn of it.
             Some(reason) => record.fenced = Some(reason),
@@ -77,7 +79,9 @@ impl Engine {
         let bytes = bytes::Bytes::from(entry.to_bytes());
         self.pending.bytes += bytes.len();
         self.pending.log.push(LogItem { lsn, bytes });
-        let lacks = absorbed.lacks.then(|| record.heads.clone());
+        let lacks = (!absorbed.left_out.is_empty()).then(|| record.heads.clone());
+        let gone = entry.drops.as_deref().unwrap_or_default();
+        self.holes.note(&doc, &absorbed.left_out, &absorbed.new, gone);
         if let Some(heads) = &entry.drops {
             // Where the heads differ somebody has written to it meanwhile, and it stays.
             if *heads == before && record.is_absent() && !before.is_empty() {
@@ -89,6 +93,10 @@ impl Engine {
             self.touch(doc, record, lsn, local, length);
         } else if record.fenced.is_some() {
             self.touch(doc, record, lsn, local, length);
+        } else {
+            // What it brings came before it, by a repair: whoever reads on from a cursor has not been told of that.
+            let due = Due::Not;
+            self.pending.touched.push(Touched { doc, lsn, local, fenced: false, void: false, due });
         }
         Ok(lacks)
     }
@@ -122,9 +130,13 @@ impl Engine {
         let before = record.heads.clone();
         let length = TailLength::of(&record);
         self.pending.ahead = true;
+        let mut counted = 0;
         let damaged = damaged.or_else(|| match &piece {
-            Piece::Snapshot { heads, bytes, .. } => match folded_heads(bytes) {
-                Ok(found) if found == *heads => None,
+            Piece::Snapshot { heads, bytes, .. } => match folded_outline(bytes) {
+                Ok((found, changes)) if found == *heads => {
+                    counted = changes;
+                    None
+                }
                 Ok(_) => Some("a folded history with other heads than it claims".into()),
                 Err(fault) => Some(fault.to_string()),
             },
@@ -139,15 +151,17 @@ impl Engine {
         }
         match piece {
             Piece::Snapshot { .. } if record.changes > 0 => return Ok(Some(record.heads)),
-            Piece::Snapshot { heads, deletions, changes, bytes } => {
+            Piece::Snapshot { heads, mut deletions, bytes } => {
                 let lsn = self.lsn.next();
                 self.lsn = lsn;
                 self.pending.bytes += bytes.len();
                 record.bytes = bytes.len() as u64;
+                deletions.retain(|head| heads.contains(head));
                 (record.heads, record.deletions) = (heads, deletions);
-                (record.changes, record.folded) = (changes, changes);
+                (record.changes, record.folded) = (counted, counted);
                 record.last_lsn = lsn;
                 self.records.forget(doc);
+                self.holes.note_folded(doc, &bytes);
                 self.pending.folds.push(Fold { doc: doc.clone(), snapshot: bytes, folded: Vec::new() });
                 self.core.shift(Shift::new(doc, &before, &record.heads));
                 self.pending
@@ -159,7 +173,8 @@ impl Engine {
                 let lsn = self.lsn.next();
                 let staged = self.pending.staged(doc);
                 let absorbed = self.records.absorb(&*self.store, doc, &mut record, &changes, lsn, &staged)?;
-                let lacks = absorbed.lacks.then(|| record.heads.clone());
+                let lacks = (!absorbed.left_out.is_empty()).then(|| record.heads.clone());
+                self.holes.note(doc, &[], &absorbed.new, &[]);
                 if absorbed.new.is_empty() {
                     return Ok(lacks);
                 }

@@ -7,7 +7,7 @@ use minicbor::Encoder;
 use super::*;
 use crate::node::{gather, read_log};
 use crate::store::MemoryStore;
-use crate::wire::{Part, Push, Repair};
+use crate::wire::{Entry, Part, Push, Repair};
 
 const NODES: usize = 3;
 
@@ -18,6 +18,8 @@ struct Lab {
     engines: Vec<Engine>,
     starts: u32,
     events: VecDeque<(usize, Event)>,
+    /// Documents on their way are lost.
+    loses_documents: bool,
 }
 
 /// The link of `from` to `to`.
@@ -42,7 +44,8 @@ impl Lab {
         let now = Millis(1_000);
         let disks: Vec<_> = (0..NODES).map(|_| MemoryStore::new()).collect();
         let engines = disks.iter().enumerate().map(|(n, disk)| open(now, bounds, n, 0, disk)).collect();
-        let mut lab = Self { now, bounds, disks, engines, starts: 0, events: VecDeque::new() };
+        let events = VecDeque::new();
+        let mut lab = Self { now, bounds, disks, engines, starts: 0, events, loses_documents: false };
         for from in 0..NODES {
             lab.up(from);
         }
@@ -68,6 +71,13 @@ impl Lab {
         self.up(node);
     }
 
+    fn restart_each(&mut self, nodes: std::ops::Range<usize>) {
+        for node in nodes {
+            self.restart(node);
+            self.pass(1);
+        }
+    }
+
     fn event(&mut self, node: usize, event: Event) {
         let mut outputs = Vec::new();
         self.engines[node].handle(self.now, event, &mut outputs).unwrap();
@@ -78,7 +88,10 @@ impl Lab {
         for output in outputs {
             match output {
                 Output::Send { link: to, message, weight } => {
-                    self.events.push_back((to.0 as usize, hear(link(node), message)));
+                    let event = hear(link(node), message);
+                    if !(self.loses_documents && matches!(event, Event::Pushed { .. })) {
+                        self.events.push_back((to.0 as usize, event));
+                    }
                     self.events.push_back((node, Event::Drained { link: to, weight }));
                 }
                 Output::ReadLog { link, from } => {
@@ -94,25 +107,56 @@ impl Lab {
 
     /// Ten times so many milliseconds.
     fn settle(&mut self, ms: u64) {
-        for _ in 0..10 {
-            self.now = self.now.plus(ms);
-            for node in 0..NODES {
-                self.event(node, Event::Tick);
+        (0..10).for_each(|_| self.pass(ms));
+    }
+
+    /// So many milliseconds, until nothing is under way.
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus(ms);
+        for node in 0..NODES {
+            self.event(node, Event::Tick);
+        }
+        loop {
+            while let Some((node, event)) = self.events.pop_front() {
+                self.event(node, event);
             }
-            loop {
-                while let Some((node, event)) = self.events.pop_front() {
-                    self.event(node, event);
-                }
-                for node in 0..NODES {
-                    let mut outputs = Vec::new();
-                    self.engines[node].commit(self.now, Millis(1), &mut outputs).unwrap();
-                    self.perform(node, outputs);
-                }
-                if self.events.is_empty() {
-                    break;
-                }
+            for node in 0..NODES {
+                let mut outputs = Vec::new();
+                self.engines[node].commit(self.now, Millis(1), &mut outputs).unwrap();
+                self.perform(node, outputs);
+            }
+            if self.events.is_empty() {
+                break;
             }
         }
+    }
+
+    /// Writes on all nodes, so that the heartbeats of no two say the same; so many seconds.
+    fn busy(&mut self, seconds: u32) {
+        for n in 0..10 * seconds {
+            (0..NODES).for_each(|node| self.write(node, n));
+            self.pass(100);
+        }
+    }
+
+    fn submit(&mut self, node: usize, doc: &str, change: Change) {
+        let mut outputs = Vec::new();
+        let doc = DocId::new(doc).unwrap();
+        assert!(self.engines[node].submit(self.now, doc, vec![change], &mut outputs).unwrap());
+        self.perform(node, outputs);
+    }
+
+    fn heads(&self, node: usize, doc: &str) -> Heads {
+        self.disks[node].record(&DocId::new(doc).unwrap()).unwrap().unwrap_or_default().heads
+    }
+
+    /// Node 0 gets a change as by a repair, and makes one on top of it: the other nodes lack what that hangs on.
+    fn writes_on_what_the_others_lack(&mut self) {
+        let (first, second) = (change(1, &[]), change(2, &[1]));
+        let part = Part::Changes(vec![first]);
+        let push = Push { doc: DocId::new("holed").unwrap(), part, last: true };
+        self.event(0, Event::Pushed { link: link(1), pushes: vec![(push, None)] });
+        self.submit(0, "holed", second);
     }
 
     fn write(&mut self, node: usize, n: u32) {
@@ -123,11 +167,13 @@ impl Lab {
         let made = document.get_last_local_change().unwrap();
         let bytes = bytes::Bytes::copy_from_slice(made.raw_bytes());
         let change = Change { hash: crate::base::Hash(made.hash().0), deps: Heads::new(), bytes };
-        let mut outputs = Vec::new();
-        let doc = DocId::new(&format!("d{}", n % 7)).unwrap();
-        assert!(self.engines[node].submit(self.now, doc, vec![change], &mut outputs).unwrap());
-        self.perform(node, outputs);
+        self.submit(node, &format!("d{}", n % 7), change);
     }
+}
+
+fn change(n: u8, deps: &[u8]) -> Change {
+    let deps = deps.iter().map(|dep| crate::base::Hash([*dep; 32])).collect();
+    Change { hash: crate::base::Hash([n; 32]), deps, bytes: vec![n].into() }
 }
 
 fn hear(link: LinkId, message: Message) -> Event {
@@ -202,4 +248,193 @@ fn a_log_that_is_too_much_is_cut_off_though_its_next_mark_is_far() {
     assert_eq!(first_after(8..9), [9, 9, 9]);
     assert_eq!(first_after(9..16), [9, 9, 9]);
     assert_eq!(first_after(16..20), [20, 20, 20]);
+}
+
+#[test]
+fn what_was_left_out_of_a_document_comes_though_its_fetch_broke_off_and_writes_never_pause() {
+    let mut lab = Lab::new(Bounds::default());
+    let id = |lab: &Lab, node: usize| lab.engines[node].core().identity().node;
+    lab.busy(1);
+    lab.loses_documents = true;
+    lab.writes_on_what_the_others_lack();
+    lab.busy(3);
+    // Restarts forget what was on its way; the hole is on disk, and others are told of it.
+    lab.restart_each(1..NODES);
+    lab.busy(3);
+    for node in 1..NODES {
+        assert!(lab.heads(node, "holed").is_empty() && lab.engines[node].core().lacks());
+        assert_eq!(lab.disks[node].recover().unwrap().holes.len(), 1);
+        assert!(!lab.engines[0].core().is_whole(&id(&lab, node)));
+    }
+    assert!(lab.engines[1].core().is_whole(&id(&lab, 0)) && !lab.engines[0].core().lacks());
+    lab.loses_documents = false;
+    // What was asked for last is on its way for ever: links must end for it to be asked for again.
+    lab.restart_each(1..NODES);
+    lab.busy(5);
+    for node in 1..NODES {
+        assert_eq!(lab.heads(node, "holed"), lab.heads(0, "holed"));
+        assert!(!lab.engines[node].core().lacks());
+        assert!(lab.disks[node].recover().unwrap().holes.is_empty());
+        assert!(lab.engines[0].core().is_whole(&id(&lab, node)));
+        assert_eq!(lab.engines[node].core().repairs().0, 0, "a repair has brought it");
+    }
+}
+
+#[test]
+fn what_nobody_has_any_more_is_missed_until_all_are_equal_and_no_longer() {
+    let mut lab = Lab::new(Bounds::default());
+    lab.busy(1);
+    lab.loses_documents = true;
+    lab.writes_on_what_the_others_lack();
+    lab.busy(1);
+    // Its only holder is a new node now.
+    lab.disks[0] = MemoryStore::new();
+    lab.restart_each(0..NODES);
+    lab.loses_documents = false;
+    lab.busy(4);
+    assert!(lab.engines[1].core().lacks() && lab.engines[2].core().lacks());
+    lab.settle(1_000);
+    (0..NODES).for_each(|node| assert!(!lab.engines[node].core().lacks(), "node {node}"));
+}
+
+#[test]
+fn fenced_documents_are_named_after_a_restart_too() {
+    let mut lab = Lab::new(Bounds::default());
+    lab.settle(10);
+    let origin = Origin { node: NodeId([9; 8]), incarnation: 1, random: 0 };
+    let brings = |lab: &mut Lab, counter, doc: &str, damaged: Option<&str>| {
+        let (doc, changes) = (DocId::new(doc).unwrap(), vec![change(counter as u8, &[])]);
+        let entry = Entry { origin, counter, held: VersionVector::new(), doc, changes, drops: None };
+        let entries = vec![Received { entry, damaged: damaged.map(str::to_owned) }];
+        lab.event(1, Event::Entries { link: link(0), entries });
+    };
+    brings(&mut lab, 1, "sound", None);
+    brings(&mut lab, 2, "broken", Some("bits"));
+    lab.settle(1_000);
+    let fenced = |lab: &Lab| lab.engines[1].fenced().iter().map(|doc| doc.to_string()).collect::<Vec<_>>();
+    assert_eq!(fenced(&lab), ["broken"]);
+    lab.restart(1);
+    assert_eq!(fenced(&lab), ["broken"]);
+}
+
+#[test]
+fn of_a_folded_history_that_is_pushed_the_changes_are_counted_and_not_believed() {
+    let mut document = history(1, 5);
+    let heads: Heads = document.get_heads().iter().map(|head| crate::base::Hash(head.0)).collect();
+    let saved = bytes::Bytes::from(document.save());
+    let doc = DocId::new("folded").unwrap();
+    for claimed in [0, 5, u64::MAX] {
+        let mut lab = Lab::new(Bounds::default());
+        lab.settle(10);
+        let (total, bytes) = (saved.len() as u64, saved.clone());
+        // Nor what is no head, where it names deletions.
+        let deletions = Heads::from_slice(&[crate::base::Hash([1; 32])]);
+        let piece = crate::wire::Snapshot {
+            heads: heads.clone(),
+            deletions,
+            changes: claimed,
+            offset: 0,
+            total,
+            bytes,
+        };
+        let push = Push { doc: doc.clone(), part: Part::Snapshot(piece), last: true };
+        lab.event(1, Event::Pushed { link: link(0), pushes: vec![(push, None)] });
+        lab.pass(10);
+        let record = lab.disks[1].record(&doc).unwrap().unwrap();
+        assert_eq!((record.changes, record.folded, record.fenced), (5, 5, None));
+        assert!(record.deletions.is_empty() && record.heads == heads);
+    }
+}
+
+/// A document with as many changes, of one actor.
+fn history(actor: u8, changes: i64) -> automerge::AutoCommit {
+    use automerge::transaction::Transactable;
+    let mut document = automerge::AutoCommit::new().with_actor(vec![actor; 16].into());
+    for n in 0..changes {
+        document.put(automerge::ROOT, "n", n).unwrap();
+        document.commit();
+    }
+    document
+}
+
+fn opaque(change: &automerge::Change) -> Change {
+    let hash = |hash: &automerge::ChangeHash| crate::base::Hash(hash.0);
+    let deps = change.deps().iter().map(hash).collect();
+    let bytes = bytes::Bytes::copy_from_slice(change.raw_bytes());
+    Change { hash: hash(&change.hash()), deps, bytes }
+}
+
+/// Seed 37.
+#[test]
+fn what_is_concurrent_with_a_folded_history_is_taken_where_both_come_in_one_commit() {
+    use automerge::transaction::Transactable;
+    let mut lab = Lab::new(Bounds::default());
+    lab.settle(10);
+    let mut document = history(1, 4);
+    // Made on the first change, and so neither on top of the heads nor on anything in the tail.
+    let first = document.get_changes(&[])[0].clone();
+    let mut other = automerge::AutoCommit::new().with_actor(vec![2; 16].into());
+    other.apply_changes([first]).unwrap();
+    other.put(automerge::ROOT, "m", 1).unwrap();
+    other.commit();
+    let beside = opaque(&other.get_last_local_change().unwrap());
+    let heads: Heads = document.get_heads().iter().map(|head| crate::base::Hash(head.0)).collect();
+    let bytes = bytes::Bytes::from(document.save());
+    let (doc, total) = (DocId::new("folded").unwrap(), bytes.len() as u64);
+    let piece = crate::wire::Snapshot {
+        heads: heads.clone(),
+        deletions: Heads::new(),
+        changes: 4,
+        offset: 0,
+        total,
+        bytes,
+    };
+    let parts = [(Part::Snapshot(piece), false), (Part::Changes(vec![beside.clone()]), true)];
+    let pushes = parts.map(|(part, last)| (Push { doc: doc.clone(), part, last }, None)).to_vec();
+    lab.event(1, Event::Pushed { link: link(0), pushes });
+    lab.pass(10);
+    let expected = crate::crdt::heads_after(&heads, &beside.hash, &beside.deps);
+    assert_eq!((lab.heads(1, "folded"), expected.len()), (expected, 2));
+    // What hangs on nothing that is there is left out.
+    let stray = Part::Changes(vec![change(7, &[9])]);
+    lab.event(
+        1,
+        Event::Pushed { link: link(0), pushes: vec![(Push { doc, part: stray, last: true }, None)] },
+    );
+    lab.pass(10);
+    assert_eq!(lab.heads(1, "folded").len(), 2);
+}
+
+/// Seed 791.
+#[test]
+fn a_write_on_a_document_that_is_dropped_with_the_same_commit_is_not_taken() {
+    let mut lab = Lab::new(Bounds::default());
+    lab.settle(10);
+    let doc = DocId::new("gone").unwrap();
+    let mut document = crate::crdt::Document::load([1; 16], doc.clone(), None, &[]).unwrap();
+    let mut made = Vec::new();
+    let put = crate::crdt::Edit::Put(crate::crdt::parse_json(br#"{"a": 1}"#).unwrap());
+    for edit in [put, crate::crdt::Edit::Delete] {
+        made.extend(document.edit(&edit, None, Some("me"), 1, None).unwrap().changes);
+    }
+    for change in made {
+        lab.submit(0, "gone", change);
+        lab.settle(1_000);
+    }
+    let heads = lab.heads(0, "gone");
+    let on_top = |n: u8| Change { deps: heads.clone(), ..change(n, &[]) };
+    let (mut outputs, now) = (Vec::new(), lab.now);
+    let engine = &mut lab.engines[0];
+    let mut submit = |engine: &mut Engine, change: Change| {
+        engine.submit(now, doc.clone(), vec![change], &mut outputs).unwrap()
+    };
+    assert!(engine.drop_document(now, doc.clone(), heads.clone(), &mut Vec::new()).unwrap());
+    assert!(!submit(engine, on_top(200)), "it would be acknowledged, and be nowhere");
+    // What begins the document anew is.
+    assert!(submit(engine, change(201, &[])));
+    lab.perform(0, outputs);
+    lab.settle(1_000);
+    for node in 0..NODES {
+        assert_eq!(lab.heads(node, "gone").as_slice(), [crate::base::Hash([201; 32])], "node {node}");
+    }
 }

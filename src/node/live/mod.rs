@@ -8,17 +8,20 @@
 //! - `walk`: where a reader is in what has changed
 //! - `view`: documents as their readers see them, each looked at once for all
 //! - `raw`: changes as they are stored
-//! - `subscription`: what comes next for one reader
+//! - `reader`: what comes next for one reader, decided without a runtime
+//! - `subscription`: a reader of a running node
 
 mod hub;
 mod raw;
+mod reader;
 mod subscription;
 #[cfg(test)]
 mod tests;
 mod view;
 mod walk;
 
-pub(in crate::node) use hub::Hub;
+pub use hub::Hub;
+pub use reader::{Next, Reader, Wish};
 pub use subscription::Subscription;
 pub(in crate::node) use view::View;
 
@@ -32,7 +35,7 @@ use tokio::time::sleep;
 
 use super::{Node, NodeError};
 use crate::base::limits::VERSION_WAIT_MS;
-use crate::base::{DocId, Heads, Lsn, VersionVector};
+use crate::base::{DocId, Heads, VersionVector};
 use crate::wire::{Cursor, CursorError};
 
 /// Between two looks whether what a cursor names has arrived, in milliseconds.
@@ -120,19 +123,6 @@ pub enum Step {
     },
 }
 
-/// What was sent of a document last.
-#[derive(Clone, Debug, Default)]
-struct Sent {
-    heads: Heads,
-    /// Of raw changes: the place of the last entry, and how many changes there were up to there. Not known of
-    /// a version that the reader brought.
-    stored: Option<(Lsn, u64)>,
-    /// It was told that the document is deleted.
-    deleted: bool,
-    /// Goes up with whatever is sent.
-    stamp: u64,
-}
-
 impl Target {
     pub fn takes(&self, doc: &DocId) -> bool {
         match self {
@@ -154,7 +144,7 @@ impl Node {
         since: Since,
         bell: Arc<Notify>,
     ) -> Result<Subscription, NodeError> {
-        Subscription::begin(self.clone(), target, mode, since, None, bell)
+        Subscription::begin(self.clone(), Wish { target, mode, since, page: None }, bell)
     }
 
     /// The same for who wants at most so many documents between two marks.
@@ -169,7 +159,7 @@ impl Node {
         page: usize,
         bell: Arc<Notify>,
     ) -> Result<Subscription, NodeError> {
-        Subscription::begin(self.clone(), target, mode, since, Some(page.max(1)), bell)
+        Subscription::begin(self.clone(), Wish { target, mode, since, page: Some(page.max(1)) }, bell)
     }
 
     /// # Errors

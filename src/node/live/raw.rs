@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::Sent;
+use super::reader::Sent;
 use crate::base::limits::CHANGES_FRAME_BYTES;
 use crate::base::{Change, DocId, Hash, Heads, Lsn};
 use crate::crdt::heads_after;

@@ -180,11 +180,11 @@ impl Subscription {
     }
 
     fn kept(&self) -> usize {
-        self.sent.len()
+        self.reader.sent.len()
     }
 
     fn is_of_one(&self) -> bool {
-        matches!(self.target, Target::Doc(_))
+        matches!(self.reader.target, Target::Doc(_))
     }
 }
 
@@ -356,6 +356,28 @@ async fn one_look_at_a_document_is_shared_by_all_its_readers() {
         }
     }
     assert!(values.iter().all(|value| Arc::ptr_eq(value, &values[0])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keystrokes_in_a_text_that_takes_long_to_compare_are_patches_for_all_who_follow_it() {
+    let node = node();
+    put(&node, "a", json!({"t": {"$text": "x".repeat(1_000_000)}})).await;
+    let mut readers: Vec<Reader> =
+        (0..3).map(|_| reader(&node, "=a", Mode::Patch, Since::Beginning)).collect();
+    for reader in &mut readers {
+        reader.up_to_date().await;
+    }
+    for n in 0..5 {
+        let splice = json!([{"op": "text.splice", "path": "/t", "pos": 7 * n, "insert": "ab"}]);
+        write(&node, "a", Edit::Ops(parse_ops(&splice).unwrap())).await;
+        for reader in &mut readers {
+            reader.agrees(&node, &["a"]).await;
+        }
+    }
+    for reader in &readers {
+        assert_eq!(reader.steps[0], "snapshot");
+        assert!(reader.steps[1..].iter().all(|step| *step == "patch"), "{:?}", reader.steps);
+    }
 }
 
 fn edits() -> impl Strategy<Value = Vec<(usize, u8, u8)>> {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::base::limits::{VIEW_DIFF_MS, VIEW_INTERVAL_MS, VIEW_PATCHES};
 use crate::base::{DocId, Heads, Lsn};
-use crate::crdt::Document;
+use crate::crdt::{Document, Patched};
 use crate::node::documents::{Cell, Freshness, Hold, heavily};
 use crate::node::{Node, NodeError};
 
@@ -25,8 +25,10 @@ pub(in crate::node) struct View {
     value: Option<Arc<RawValue>>,
     /// What has changed since earlier versions.
     patches: Vec<(Heads, Arc<RawValue>)>,
-    /// How long a difference takes, by the last one.
+    /// How long it takes to compare two versions, by the last time.
     diff: Duration,
+    /// Somebody follows it by differences: what changes from here on is noted.
+    followed: bool,
 }
 
 #[derive(Clone)]
@@ -89,9 +91,10 @@ impl Node {
                 }
                 view
             }
-            last => self.make_view(&cell, eye, last.map_or(Duration::ZERO, |view| view.diff)).await?,
+            last => self.make_view(&cell, eye, last.as_ref()).await?,
         };
         let view = slot.insert(view);
+        view.followed |= eye.patches;
         let seen = match view.state.clone() {
             State::Absent => Seen::Nothing,
             State::Fenced(reason) => Seen::Fenced(reason),
@@ -105,16 +108,24 @@ impl Node {
     }
 
     /// With what this reader wants of it: a moment later the document may have gone on, and the past is costly.
-    async fn make_view(&self, cell: &Arc<Cell>, eye: &Eye<'_>, diff: Duration) -> Result<View, NodeError> {
+    async fn make_view(
+        &self,
+        cell: &Arc<Cell>,
+        eye: &Eye<'_>,
+        last: Option<&View>,
+    ) -> Result<View, NodeError> {
+        let diff = last.map_or(Duration::ZERO, |view| view.diff);
+        let followed = eye.patches || last.is_some_and(|view| view.followed);
         // In this order: what has touched the document by now is seen.
         let lsn = cell.touched();
         let made = Instant::now();
         let mut hold = cell.hold(&self.0.documents).await?;
         let (epoch, state, wanted) = match hold.document(Freshness::Now).await {
             Ok((loaded, epoch)) => {
-                let (heavy, document) = (loaded.is_heavy(), &loaded.document);
+                let (heavy, document) = (loaded.is_heavy(), &mut loaded.document);
                 let state = State::of(document);
-                let want = || Wanted::of(document, &state, eye, is_cheap(diff));
+                let noted = document.take_trail(followed);
+                let want = || Wanted::of(document, &state, eye, noted, is_cheap(diff));
                 let wanted = if heavy { heavily(&self.0.documents, want).await } else { want() };
                 (epoch, state, wanted)
             }
@@ -126,9 +137,9 @@ impl Node {
         drop(hold);
         let pause = Duration::from_millis(VIEW_INTERVAL_MS).max(4 * made.elapsed());
         self.settle(cell, epoch).await?;
-        let patches = eye.sent.cloned().zip(wanted.patch.map(Arc::from)).into_iter().collect();
+        let patches = wanted.patches.into_iter().map(|(from, patch)| (from, patch.into())).collect();
         let (value, diff) = (wanted.json.and_then(json), wanted.diff.unwrap_or(diff));
-        Ok(View { lsn, epoch, made, pause, state, value, patches, diff })
+        Ok(View { lsn, epoch, made, pause, state, value, patches, diff, followed: false })
     }
 
     async fn show(
@@ -145,24 +156,10 @@ impl Node {
                 return Ok(Seen::Later(Instant::now() + Duration::from_millis(VIEW_INTERVAL_MS)));
             }
         }
-        let from = eye.sent.filter(|_| eye.patches && view.is_worth_a_difference());
-        if let Some(from) = from {
-            if let Some((_, patch)) = view.patches.iter().find(|(known, _)| known == from) {
-                return Ok(Seen::Patch { to: version, patch: patch.clone() });
-            }
-            let mut hold = cell.hold(&self.0.documents).await?;
-            let patch = self.inspect_held(&mut hold, |document| difference(document, from, &version));
-            let (patch, took) = patch.await?;
-            drop(hold);
-            view.diff = took;
-            view.took(took);
-            if let Some(patch) = patch.map(Arc::<RawValue>::from) {
-                if view.patches.len() == VIEW_PATCHES {
-                    view.patches.remove(0);
-                }
-                view.patches.push((from.clone(), patch.clone()));
-                return Ok(Seen::Patch { to: version, patch });
-            }
+        if let Some(from) = eye.sent.filter(|_| eye.patches)
+            && let Some(patch) = self.patch(cell, view, from, &version).await?
+        {
+            return Ok(Seen::Patch { to: version, patch });
         }
         if view.value.is_none() {
             let mut hold = cell.hold(&self.0.documents).await?;
@@ -183,6 +180,35 @@ impl Node {
         }
     }
 
+    /// The operations from a version to the one that is seen: those that are there already, or else by comparing,
+    /// where that does not take too long.
+    async fn patch(
+        &self,
+        cell: &Arc<Cell>,
+        view: &mut View,
+        from: &Heads,
+        to: &Heads,
+    ) -> Result<Option<Arc<RawValue>>, NodeError> {
+        if let Some((_, patch)) = view.patches.iter().find(|(known, _)| known == from) {
+            return Ok(Some(patch.clone()));
+        }
+        if !view.is_worth_a_difference() {
+            return Ok(None);
+        }
+        let mut hold = cell.hold(&self.0.documents).await?;
+        let patch = self.inspect_held(&mut hold, |document| difference(document, from, to));
+        let (patch, took) = patch.await?;
+        drop(hold);
+        view.diff = took;
+        view.took(took);
+        let Some(patch) = patch.map(Arc::<RawValue>::from) else { return Ok(None) };
+        if view.patches.len() == VIEW_PATCHES {
+            view.patches.remove(0);
+        }
+        view.patches.push((from.clone(), patch.clone()));
+        Ok(Some(patch))
+    }
+
     async fn inspect_held<T>(
         &self,
         hold: &mut Hold<'_>,
@@ -198,26 +224,40 @@ impl Node {
 /// What the reader wants for whom a document is looked at.
 #[derive(Default)]
 struct Wanted {
-    patch: Option<Box<RawValue>>,
+    patches: Vec<Patched>,
     json: Option<Bytes>,
-    /// How long the difference took.
+    /// How long it took to compare two versions.
     diff: Option<Duration>,
 }
 
 impl Wanted {
-    fn of(document: &Document, state: &State, eye: &Eye<'_>, by_difference: bool) -> Self {
+    /// `noted` is what has changed since the last look.
+    fn of(
+        document: &Document,
+        state: &State,
+        eye: &Eye<'_>,
+        noted: Option<Patched>,
+        may_compare: bool,
+    ) -> Self {
         let State::There(version) = state else { return Self::default() };
+        let mut wanted = Self { patches: noted.into_iter().collect(), ..Self::default() };
         if eye.patient || eye.sent == Some(version) {
-            return Self::default();
+            return wanted;
         }
-        let mut wanted = Self::default();
-        if let Some(from) = eye.sent.filter(|_| eye.patches && by_difference) {
-            let (patch, took) = difference(document, from, version);
-            (wanted.patch, wanted.diff) = (patch, Some(took));
+        if let Some(from) = eye.sent.filter(|_| eye.patches) {
+            if wanted.patches.iter().any(|(since, _)| since == from) {
+                return wanted;
+            }
+            if may_compare {
+                let (patch, took) = difference(document, from, version);
+                wanted.diff = Some(took);
+                if let Some(patch) = patch {
+                    wanted.patches.push((from.clone(), patch));
+                    return wanted;
+                }
+            }
         }
-        if wanted.patch.is_none() {
-            wanted.json = document.json(None, false).ok().map(|rendered| rendered.body);
-        }
+        wanted.json = document.json(None, false).ok().map(|rendered| rendered.body);
         wanted
     }
 }

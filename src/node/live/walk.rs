@@ -1,6 +1,7 @@
 //! Where one reader is in what has changed, and what it comes to next: documents in order of their ids to begin
 //! with, then the log where it is far behind, then what the hub keeps of the last commits.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,8 +9,7 @@ use bytes::Bytes;
 use super::hub::{Head, Hub};
 use super::{Since, Target};
 use crate::base::limits::FRAME_TARGET_BYTES;
-use crate::base::{DocId, Lsn, VersionVector};
-use crate::node::NodeError;
+use crate::base::{Bug, DocId, Lsn, VersionVector, planted};
 use crate::store::{Store, StoreError};
 use crate::wire::{Cursor, Entry};
 
@@ -23,6 +23,13 @@ pub(super) struct Walk {
     listing: Option<Listing>,
     /// What the hub keeps does not reach back to `lsn`, or has what the reader was told elsewhere.
     in_log: bool,
+    /// The reader was told of all documents as they are here, and of each commit since. Else there may be something
+    /// that a repair brought before its end, when the vector comes to name it, and that the reader has not.
+    whole: bool,
+    /// So often had something come that is in no log.
+    merges: u64,
+    /// Where the reader has read the log, some of what has come is not in it.
+    skipped: bool,
     /// Not more documents are wanted than asked for, so that what the hub keeps, by commits, will not do.
     paged: bool,
 }
@@ -47,10 +54,11 @@ pub(super) struct Batch {
 impl Walk {
     /// # Errors
     /// When storage fails.
-    pub fn begin(hub: &Hub, store: &dyn Store, since: &Since, paged: bool) -> Result<Self, NodeError> {
+    pub fn begin(hub: &Hub, store: &dyn Store, since: &Since, paged: bool) -> Result<Self, StoreError> {
         let at = |head: Head, listing| {
-            let Head { lsn, vector } = head;
-            Self { lsn, vector, listing, in_log: false, paged }
+            let (whole, skipped) = (true, false);
+            let Head { lsn, vector, merges } = head;
+            Self { lsn, vector, merges, listing, in_log: false, whole, skipped, paged }
         };
         Ok(match since {
             Since::Now => at(hub.head(), None),
@@ -58,19 +66,33 @@ impl Walk {
             Since::Cursor(Cursor { vector, listed }) => {
                 let listing = listed.clone().map(|after| Listing { after: Some(after) });
                 if let Some(head) = hub.place_of(vector) {
-                    return Ok(at(head, listing));
+                    return Ok(Self { whole: false, ..at(head, listing) });
                 }
-                let start = store.seek(&|mark| vector.covers(mark))?;
-                let lsn = Lsn(start.0.saturating_sub(1));
-                Self { lsn, vector: Arc::new(vector.clone()), listing, in_log: true, paged }
+                let found = Cell::new(false);
+                let fits = |mark: &VersionVector| {
+                    // What is closed is named by no counter.
+                    let fits = vector.covers(mark) && vector.closes(mark);
+                    found.set(found.get() || fits);
+                    fits
+                };
+                let lsn = Lsn(store.seek(&fits)?.0.saturating_sub(1));
+                // What was below was cut off, or came otherwise.
+                let skipped = lsn > Lsn(0) && !found.get();
+                let (vector, merges) = (Arc::new(vector.clone()), hub.head().merges);
+                Self { lsn, vector, merges, listing, in_log: true, whole: false, skipped, paged }
             }
         })
     }
 
+    /// Does the cursor name all that the reader has been told of the log?
+    pub fn is_whole(&self, hub: &Hub) -> bool {
+        hub.is_whole(self.lsn)
+    }
+
     /// The reader has been told of all that was given.
-    pub fn cursor(&self) -> Cursor {
+    pub fn cursor(&self, hub: &Hub) -> Cursor {
         let listed = self.listing.as_ref().map(|listing| listing.after.clone().unwrap_or_default());
-        Cursor { vector: (*self.vector).clone(), listed }
+        Cursor { vector: hub.whole(self.lsn, &self.vector), listed }
     }
 
     /// What comes next: about `most` documents, each perhaps several times; where it is paged, never more. To be
@@ -97,13 +119,19 @@ impl Walk {
             && (!self.paged || self.lsn == hub.head().lsn)
             && let Some((docs, head, reached)) = hub.after(self.lsn, most, target)
         {
+            let gap = !self.whole && head.merges > self.merges;
+            self.merges = head.merges;
             // The log may have told of more already.
-            if head.lsn > self.lsn {
-                (self.lsn, self.vector) = (head.lsn, head.vector);
+            if head.lsn >= self.lsn {
+                self.lsn = head.lsn;
+                match self.whole {
+                    true => self.vector = head.vector,
+                    false => drop(Arc::make_mut(&mut self.vector).merge(&head.vector)),
+                }
             }
-            return Ok(Batch { docs, reached, listed: false, gap: false });
+            return Ok(Batch { docs, reached, listed: false, gap });
         }
-        self.in_log = true;
+        (self.in_log, self.whole) = (true, false);
         let head = hub.head();
         let entries = tokio::task::block_in_place(|| store.log(self.lsn.next(), FRAME_TARGET_BYTES))?;
         let (mut docs, mut gap) = (Vec::new(), false);
@@ -111,14 +139,31 @@ impl Walk {
             if docs.len() >= most {
                 break;
             }
+            self.skipped |= *lsn > self.lsn.next();
             self.lsn = *lsn;
             gap |= !self.take(bytes, target, &mut docs);
         }
         // Of the last entries there may be none where LSNs were skipped.
         let reached = self.lsn >= head.lsn || entries.is_empty();
-        gap |= reached && !self.vector.covers(&head.vector);
+        gap |= reached && !self.has_all(&head);
+        gap &= !planted(Bug::SkipGaps);
+        if reached && !gap {
+            Arc::make_mut(&mut self.vector).merge(&head.vector);
+        }
         self.in_log = !reached;
+        if reached {
+            // What else has come up to there has no entries: when it is named, or whole, that is noticed.
+            self.lsn = self.lsn.max(head.lsn);
+        }
         Ok(Batch { docs, reached, listed: false, gap })
+    }
+
+    /// Is all told that was on disk then? What is closed is named by no counter: that the reader has it is known where
+    /// that was closed already, or where all came by the log since.
+    fn has_all(&self, head: &Head) -> bool {
+        self.vector.covers(&head.vector)
+            && (!self.skipped || self.vector.closes(&head.vector))
+            && head.merges == self.merges
     }
 
     /// False where it is not its origin's next after what the reader has.
@@ -132,7 +177,7 @@ impl Walk {
                 docs.push(entry.doc);
             }
         }
-        entry.counter <= known + 1
+        entry.counter <= known.saturating_add(1)
     }
 }
 
@@ -185,7 +230,7 @@ mod tests {
         let log = (first..).zip(entries).map(item).collect::<Vec<_>>();
         let last = log.last().map_or(Lsn(0), |item| item.lsn);
         store.commit(&Commit { log, ..Commit::default() }).unwrap();
-        (store, Hub::new(last, vector(entries)))
+        (store, Hub::new(last, vector(entries), true))
     }
 
     /// Documents that a reader who has this is told of; None where it cannot be.
@@ -201,9 +246,52 @@ mod tests {
             }
             docs.extend(batch.docs.iter().map(DocId::to_string));
             if batch.reached {
-                assert!(walk.cursor().vector.covers(&hub.head().vector));
+                assert!(walk.cursor(hub).vector.covers(&hub.head().vector));
                 return Some(docs);
             }
+        }
+    }
+
+    /// The same of who has begun already, and goes on.
+    fn goes_on(walk: &mut Walk, (store, hub): &(MemoryStore, Arc<Hub>)) -> Option<Vec<String>> {
+        let batch = walk.next(hub, store, &Target::Prefix(String::new()), 9).unwrap();
+        assert!(batch.reached);
+        (!batch.gap).then(|| batch.docs.iter().map(DocId::to_string).collect())
+    }
+
+    #[test]
+    fn who_came_while_a_repair_was_under_way_does_not_go_on_when_it_ends() {
+        let (store, hub) = log(1, &[(1, 1)]);
+        let (log, doc) = ((store, Arc::new(hub)), || [DocId::new("repaired").unwrap()].into_iter());
+        let _ear = log.1.listen(Target::Prefix(String::new()), Arc::default());
+        let begin = |since: Since| Walk::begin(&log.1, &log.0, &since, false).unwrap();
+        let cursor = || Since::Cursor(Cursor { vector: vector(&[(1, 1)]), listed: None });
+        let mut all = begin(Since::Now);
+        log.1.committed(Lsn(2), &vector(&[(1, 1)]), false, true, doc());
+        let mut some = begin(cursor());
+        assert_eq!(goes_on(&mut all, &log), names(&["repaired"]));
+        assert_eq!(goes_on(&mut some, &log), names(&[]));
+        log.1.committed(Lsn(2), &vector(&[(1, 1), (2, 9)]), true, true, [].into_iter());
+        assert_eq!(goes_on(&mut all, &log), names(&[]));
+        assert_eq!(all.cursor(&log.1).vector, vector(&[(1, 1), (2, 9)]));
+        assert_eq!(goes_on(&mut some, &log), None);
+    }
+
+    #[test]
+    fn what_is_closed_by_now_is_told_where_the_log_has_it_and_not_taken_for_known() {
+        let mut closed = vector(&[(2, 1)]);
+        closed.close(origin(1).node, 1);
+        let has = |counter| Since::Cursor(Cursor { vector: vector(&[(1, counter)]), listed: None });
+        let commit = |store: &MemoryStore| {
+            let marks = vec![(Lsn(4), closed.clone())];
+            store.commit(&Commit { marks, ..Commit::default() }).unwrap();
+        };
+        for (first, told) in [(1, names(&["1/2", "2/1"])), (2, None)] {
+            let (store, _) = log(first, &[(1, 1), (1, 2), (2, 1)]);
+            commit(&store);
+            let log = (store, Arc::new(Hub::new(Lsn(first + 2), closed.clone(), true)));
+            let mut walk = Walk::begin(&log.1, &log.0, &has(1), false).unwrap();
+            assert_eq!(goes_on(&mut walk, &log), told);
         }
     }
 
@@ -227,7 +315,7 @@ mod tests {
         assert_eq!(told(&log, &[(1, 2), (2, 2)]), names(&["1/3", "2/3", "1/4"]));
         assert_eq!(told(&log, &[(1, 1), (2, 2)]), None);
         assert_eq!(told(&log, &[(1, 3)]), None);
-        log.1 = Hub::new(Lsn(7), vector(&[(1, 4), (2, 3), (3, 1)]));
+        log.1 = Hub::new(Lsn(7), vector(&[(1, 4), (2, 3), (3, 1)]), true);
         assert_eq!(told(&log, &[(1, 2), (2, 2), (3, 1)]), names(&["1/3", "2/3", "1/4"]));
         assert_eq!(told(&log, &[(1, 2), (2, 2)]), None);
     }

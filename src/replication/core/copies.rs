@@ -17,6 +17,10 @@ pub(super) const COPY: &str = "both nodes have the same id: one has a copy of th
 /// Words of an earlier incarnation may be on their way for so long, in milliseconds, after a start.
 const ECHO_MS: u64 = 2 * LINK_DEAD_MS;
 
+/// By so much the stamps of a node rise above those of a copy that is to hear of it: with a word every 50 ms the copy
+/// would take hours to get there.
+const ABOVE_COPY: u64 = 1 << 18;
+
 impl Core {
     /// The other end of a link has this node's id. True where that was dealt with.
     pub(super) fn meets_copy(
@@ -41,11 +45,13 @@ impl Core {
         if !self.origins.contains(&info.origin) && said > self.started.0 + ECHO_MS {
             self.give_way(&info.origin, effects);
         }
-        self.stamp = self.stamp.max(info.stamp);
+        // Of two that both go on above what the other says, the one that says more would be heard of, always.
+        let margin = if info.origin < self.me.origin { ABOVE_COPY } else { 0 };
+        self.stamp = self.stamp.max(info.stamp.saturating_add(margin));
     }
 
-    /// Both sides come to the same answer: the one with the lower origin goes on as another node. It is the one that
-    /// hears of the other where they do not meet, since the other's words replace its own in the table of nodes.
+    /// Both sides come to the same answer: the one with the lower origin goes on as another node. Where they do not
+    /// meet it hears of the other, whose words replace its own in the table of nodes.
     fn give_way(&self, other: &Origin, effects: &mut Vec<Effect>) {
         if self.me.origin < *other {
             effects.push(Effect::Renew { as_another: true, above: 0 });

@@ -82,6 +82,10 @@ pub enum Event {
         doc: DocId,
         heads: Heads,
     },
+    /// Of these documents something is still missing, though the vector names it; and what is here of them.
+    Missing {
+        documents: Vec<(DocId, Heads)>,
+    },
     /// The answer to [`Effect::Gather`], and what is left to be read.
     Gathered {
         link: LinkId,
@@ -119,6 +123,8 @@ pub enum Effect {
     Absorb { link: LinkId, doc: DocId, piece: Piece, damaged: Option<String>, last: bool },
     /// Write vector and floor with the commit under way, whatever else is in it.
     Cover,
+    /// Note with the commit under way that nothing is missing of what the vector names.
+    Whole,
     /// After the commit under way begin a new incarnation, numbered above `above`, or as another node.
     Renew { as_another: bool, above: u32 },
     /// Say in [`Event::Compared`] of which of these documents something is missing here.
@@ -156,6 +162,8 @@ pub struct Start {
     pub floor: VersionVector,
     pub untrusted: bool,
     pub documents: Digest,
+    /// Changes are missing that the vector names.
+    pub lacks: bool,
     pub log_head: Lsn,
     /// What other nodes are known to have on their disks.
     pub known: Vec<(NodeId, VersionVector)>,

@@ -11,6 +11,7 @@ use crate::base::limits::{LINK_DEAD_MS, MAX_FETCHES, MAX_SLICE_DOCUMENTS};
 use crate::base::{Bug, DocId, Heads, LinkId, Lsn, Millis, Origin, VersionVector, planted};
 use crate::replication::link::Link;
 use crate::replication::repair::{Fetching, Gather, Repairing, Walk};
+use crate::replication::table::KnownNode;
 use crate::wire::{Message, NodeInfo, Push, Repair};
 
 /// Equal vectors and different digests are borne for so long, in milliseconds: a document may be on its way.
@@ -277,7 +278,7 @@ impl Core {
 
     /// Is nothing of documents on its way, so that the vector names what they have?
     pub fn is_complete(&self) -> bool {
-        self.repair.is_none() && self.fetching.is_empty()
+        self.repair.is_none() && self.fetching.is_empty() && !self.lacks
     }
 
     /// Tells everybody of a floor that has risen.
@@ -326,6 +327,32 @@ impl Core {
         if !documents.is_empty() {
             self.send_repair(link, Repair::Fetch { documents }, effects);
         }
+    }
+
+    /// What was left out may be nowhere any more: dropped, or lost with its last holder. Then all end with the same, and
+    /// nothing is missing. Should somebody who is not heard of now have it, his digest will tell.
+    pub(super) fn end_lack(&self, now: Millis, effects: &mut Vec<Effect>) {
+        if !self.lacks {
+            return;
+        }
+        let is_alive = |row: &&KnownNode| now.since(row.said) < LINK_DEAD_MS;
+        let mut others =
+            self.table.rows().filter(|row| row.info.node != self.me.node).filter(is_alive).peekable();
+        let is_same = |row: &KnownNode| row.info.vector == self.vector && row.info.digest == self.digest;
+        if others.peek().is_some() && others.all(is_same) {
+            effects.push(Effect::Whole);
+        }
+    }
+
+    /// Asks the next link for documents of which something is missing. Nobody is known to have it; but whoever sent the
+    /// entries that name it has it, or waits for it likewise.
+    pub(super) fn ask_again(&mut self, documents: Vec<(DocId, Heads)>, effects: &mut Vec<Effect>) {
+        let may_ask = |(_, link): &(&LinkId, &Link)| link.hello.is_some() && link.has_room();
+        let links = || self.links.iter().filter(may_ask).map(|(id, _)| *id);
+        let Some(link) = links().find(|link| *link > self.asked).or_else(|| links().next()) else { return };
+        self.asked = link;
+        let unasked = documents.into_iter().filter(|(doc, _)| !self.fetching.contains_key(doc)).collect();
+        self.fetch(link, unasked, effects);
     }
 
     pub(super) fn pushed(

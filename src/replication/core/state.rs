@@ -65,6 +65,21 @@ impl Core {
         self.untrusted
     }
 
+    /// Are changes missing here that the vector names? Others are told so, as nothing may be dropped for good that a
+    /// known node has yet to get.
+    pub fn lack(&mut self, lacks: bool) {
+        self.lacks = lacks;
+    }
+
+    pub fn lacks(&self) -> bool {
+        self.lacks
+    }
+
+    /// Does that node say that it has all that its vector names?
+    pub fn is_whole(&self, node: &NodeId) -> bool {
+        self.table.row(node).is_none_or(|row| !row.info.lacks)
+    }
+
     /// How far this node's repair is, where it is being repaired.
     pub fn repairing(&self) -> Option<RepairState> {
         self.repair.as_ref().map(|repairing| repairing.state)
@@ -96,6 +111,16 @@ impl Core {
             stable = stable.iter().map(least).collect();
         }
         stable
+    }
+
+    /// What every known node says of itself to have on its disk, at a moment when it lacked nothing of that.
+    pub fn whole(&self, now: Millis) -> VersionVector {
+        let mut whole = self.vector.clone();
+        for (node, vector) in self.acknowledged(now) {
+            let has = |origin: &Origin| if self.is_whole(&node) { vector.get(origin) } else { 0 };
+            whole = whole.iter().map(|(origin, counter)| (origin, counter.min(has(&origin)))).collect();
+        }
+        whole
     }
 
     /// The last LSN on disk.

@@ -97,6 +97,7 @@ fn words(effects: Vec<Effect>) -> Vec<String> {
         }
         Effect::Absorb { link, doc, last, .. } => Some(format!("absorb {doc} of {}, last: {last}", link.0)),
         Effect::Cover => Some("cover".into()),
+        Effect::Whole => Some("whole".into()),
         Effect::Renew { as_another, above } => Some(format!("renew above {above}, as another: {as_another}")),
         Effect::Compare { link, offers } => Some(format!("compare {} of {}", offers.len(), link.0)),
         Effect::Gather { link, gather } => Some(match gather {

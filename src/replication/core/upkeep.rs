@@ -22,6 +22,7 @@ impl Core {
         self.choose_again(now, effects);
         self.end_stuck_repair(now, effects);
         self.choose_repair(now, effects);
+        self.end_lack(now, effects);
         self.close_incarnations(now, effects);
         self.heartbeat(now, effects);
     }
@@ -124,6 +125,7 @@ impl Core {
             vector: self.vector.clone(),
             digest: self.digest,
             links: self.links.values().filter_map(Link::node).collect(),
+            lacks: self.lacks,
         };
         self.table.learn(now, mine);
         for link in due {

@@ -5,14 +5,21 @@
 //! document. And whoever was brought back from a backup may close an incarnation of its own without knowing who else has
 //! more of it; digests tell, later.
 
-use syncline::base::Hash;
+use syncline::base::{DocId, Hash, Heads};
 use syncline::wire::Entry;
 
 use super::history::{History, Key, Made};
 use super::{Checked, Failure};
 
-/// Looks at what a node's vector has just got.
-pub fn look(history: &mut History, node: usize, entries: &[Key], log: &[Entry]) -> Checked {
+/// Looks at what a node's vector has just got; `holes` are the documents of which it has noted that something is
+/// missing.
+pub fn look(
+    history: &mut History,
+    node: usize,
+    entries: &[Key],
+    log: &[Entry],
+    holes: &[(DocId, Heads)],
+) -> Checked {
     let place = |key: &Key| log.iter().position(|entry| (entry.origin, entry.counter) == *key);
     let logged = |key: &Key| place(key).is_some();
     let came_before = |key: &Key, hash: &Hash| {
@@ -35,6 +42,16 @@ pub fn look(history: &mut History, node: usize, entries: &[Key], log: &[Entry]) 
             let waits = logged(key) && hangs();
             if !is_excused && !waits {
                 let what = format!("node {node} has {:?}:{}, and not its {hash:?} of {doc:?}", key.0, key.1);
+                return Err(Failure::new("covers", what));
+            }
+            // What its own log names and its documents lack it must ask for, unless that was dropped.
+            let is_dropped = || log.iter().any(|entry| entry.doc == *doc && entry.drops.is_some());
+            let is_noted = || holes.iter().any(|(hole, _)| hole == doc);
+            if logged(key) && !history.dropped.contains(hash) && !is_noted() && !is_dropped() {
+                let what = format!(
+                    "node {node} has {:?}:{} in its log, lacks its {hash:?} of {doc:?}, and has not noted it",
+                    key.0, key.1
+                );
                 return Err(Failure::new("covers", what));
             }
             left_out.push(*hash);

@@ -13,6 +13,8 @@ use crate::node::Node;
 pub struct Dropped {
     /// Documents, and all of which they consisted then.
     dropped: Vec<(DocId, BTreeSet<Hash>)>,
+    /// Those that were dropped by a node which did not know all others.
+    blind: BTreeSet<DocId>,
 }
 
 impl Dropped {
@@ -26,11 +28,18 @@ impl Dropped {
         doc: &DocId,
         heads: &[Hash],
     ) -> Checked {
+        // What was dropped before is on some nodes and not on others, whatever their vectors name.
+        let heads: Vec<&Hash> = heads.iter().filter(|hash| !history.dropped.contains(*hash)).collect();
         for id in known {
             if let Some(hash) = heads.iter().find(|hash| !history.has_had(*id, nodes, doc, hash)) {
                 let what = format!("node {node} drops {doc:?}, and {id} never had its deletion {hash:?}");
                 return Err(Failure::new("dropped", what));
             }
+        }
+        // A node that has lost its disk may not know all others yet, nor they of it what it had: what those have that it
+        // does not know may come back in part.
+        if !nodes.iter().all(|other| other.id == nodes[node].id || known.contains(&other.id)) {
+            self.blind.insert(doc.clone());
         }
         let stored = history.nodes[node].docs.get(doc);
         self.dropped.push((doc.clone(), stored.map(|stored| stored.changes.clone()).unwrap_or_default()));
@@ -39,17 +48,16 @@ impl Dropped {
 
     /// All nodes have the same heads, and whatever these hang on; so one is like another.
     pub fn finish(&self, history: &History) -> Checked {
-        // Whoever was brought back from a backup brings back a part of what was dropped since.
-        if !history.replaced.is_empty() {
-            return Ok(());
-        }
-        for (doc, changes) in &self.dropped {
+        for (doc, changes) in self.dropped.iter().filter(|(doc, _)| !self.blind.contains(doc)) {
             let Some(stored) = history.nodes.first().and_then(|disk| disk.docs.get(doc)) else { continue };
             // Those that masters make alike may have been made again.
             let back = changes.iter().filter(|hash| !history.is_made_twice(hash));
             let (there, gone): (Vec<&Hash>, Vec<&Hash>) =
                 back.partition(|hash| stored.changes.contains(*hash));
-            if let (Some(there), Some(gone)) = (there.first(), gone.first()) {
+            // Whoever was brought back from a backup brings back what that has of a document, be it a part: nobody can know
+            // whether the rest was dropped or has yet to come.
+            let is_of_backup = there.iter().all(|hash| history.brought_back.contains(*hash));
+            if let (Some(there), Some(gone), false) = (there.first(), gone.first(), is_of_backup) {
                 let what = format!("{doc:?} was dropped, and is back with {there:?} and without {gone:?}");
                 return Err(Failure::new("dropped", what));
             }

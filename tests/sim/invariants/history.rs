@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use syncline::base::{Change, DocId, Hash, Heads, Lsn, NodeId, Origin, VersionVector};
-use syncline::crdt::{changes_beyond, heads_after};
+use syncline::crdt::{changes_beyond, heads_after, is_deletion};
 use syncline::store::Store;
 use syncline::wire::Entry;
 
@@ -25,10 +25,15 @@ pub struct History {
     pub dropped_docs: BTreeSet<DocId>,
     /// Nodes whose disks were replaced.
     pub replaced: BTreeSet<NodeId>,
+    /// Changes that were on a disk which took another's place.
+    pub brought_back: BTreeSet<Hash>,
     /// Nodes that had a change on disk, and have it no more.
     had: BTreeSet<(NodeId, Hash)>,
     /// What each change hangs on.
     deps: BTreeMap<Hash, Heads>,
+    deletions: BTreeSet<Hash>,
+    /// The entries that brought each change into the cluster.
+    entered: BTreeMap<Hash, Vec<Key>>,
     made_twice: BTreeSet<Hash>,
     /// Changes that have come with the commit that is being looked at.
     pub fresh: BTreeSet<Hash>,
@@ -77,10 +82,13 @@ impl History {
         let changes: Vec<(Hash, Heads)> =
             entry.changes.iter().map(|change| (change.hash, change.deps.clone())).collect();
         for (hash, deps) in &changes {
+            self.entered.entry(*hash).or_default().push((entry.origin, entry.counter));
             if self.deps.insert(*hash, deps.clone()).is_some() {
                 self.made_twice.insert(*hash);
             }
         }
+        let deletions = entry.changes.iter().filter(|change| is_deletion(change));
+        self.deletions.extend(deletions.map(|change| change.hash));
         if entry.drops.is_some() {
             self.dropped_docs.insert(entry.doc.clone());
         }
@@ -110,10 +118,19 @@ impl History {
 
     /// A node has another disk: what it had and nobody else has is lost.
     pub fn replace(&mut self, node: usize, id: NodeId, store: &dyn Store) -> Checked {
+        // A backup may have been made of a commit of which nobody had heard.
+        for (_, line) in store.log(Lsn(0), usize::MAX).map_err(|e| Failure::new("log", e.to_string()))? {
+            let entry = Entry::from_bytes(&line).map_err(|e| Failure::new("log", e.to_string()))?;
+            if !self.made.contains_key(&(entry.origin, entry.counter)) {
+                self.make(&entry, entry.held.clone());
+            }
+        }
         let was = std::mem::replace(&mut self.nodes[node], OnDisk::read(store)?);
         let mut changes: BTreeSet<Hash> =
             was.docs.values().flat_map(|stored| stored.changes.iter().copied()).collect();
         self.replaced.insert(id);
+        let docs = self.nodes[node].docs.values();
+        self.brought_back.extend(docs.flat_map(|stored| &stored.changes));
         self.had.extend(changes.iter().map(|hash| (id, *hash)));
         let mut entries = self.between(&VersionVector::new(), &was.vector);
         for other in &self.nodes {
@@ -142,6 +159,58 @@ impl History {
             docs.remove(doc);
         }
         Ok(())
+    }
+
+    /// All changes that a version is made of.
+    pub fn ancestors(&self, version: &Heads) -> BTreeSet<Hash> {
+        let (mut all, mut open) = (BTreeSet::new(), version.to_vec());
+        while let Some(hash) = open.pop() {
+            if all.insert(hash) {
+                open.extend(self.deps.get(&hash).into_iter().flatten());
+            }
+        }
+        all
+    }
+
+    /// Does the vector name a change?
+    pub fn is_covered(&self, hash: &Hash, vector: &VersionVector) -> bool {
+        let mut entered = self.entered.get(hash).into_iter().flatten();
+        entered.any(|(origin, counter)| *counter <= vector.get(origin))
+    }
+
+    /// Is a change in an entry that the vector does not name?
+    pub fn is_beyond(&self, hash: &Hash, vector: &VersionVector) -> bool {
+        let mut entered = self.entered.get(hash).into_iter().flatten();
+        entered.any(|(origin, counter)| *counter > vector.get(origin))
+    }
+
+    /// Is there an entry of a document that `after` names and `before` does not?
+    pub fn goes_on(&self, doc: &DocId, before: &VersionVector, after: &VersionVector) -> bool {
+        self.between(before, after).iter().any(|key| self.made.get(key).is_some_and(|made| made.doc == *doc))
+    }
+
+    /// Was it dropped with its document, or had nobody it any more?
+    pub fn is_gone(&self, hash: &Hash) -> bool {
+        self.dropped.contains(hash) || self.lost_changes.contains(hash)
+    }
+
+    /// Is a change rightly missing somewhere whose vector names it? Of closed incarnations even lost ones are named.
+    pub fn is_astray(&self, hash: &Hash) -> bool {
+        self.is_gone(hash) || self.astray.contains(hash)
+    }
+
+    /// Was the document deleted by what the vector does not name?
+    pub fn is_deleted_beyond(&self, doc: &DocId, vector: &VersionVector) -> bool {
+        let deletes =
+            |(hash, _): &(Hash, Heads)| self.deletions.contains(hash) && !self.is_covered(hash, vector);
+        self.made.values().any(|made| made.doc == *doc && made.changes.iter().any(deletes))
+    }
+
+    /// Do these changes make a version that is deleted, or nothing?
+    pub fn is_deleted<'a>(&self, changes: impl Iterator<Item = &'a Hash>) -> bool {
+        let all: BTreeSet<&Hash> = changes.collect();
+        let inner: BTreeSet<&Hash> = all.iter().filter_map(|hash| self.deps.get(hash)).flatten().collect();
+        all.difference(&inner).all(|head| self.deletions.contains(head))
     }
 
     /// Is it a change that entered the cluster more than once?

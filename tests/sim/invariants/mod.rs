@@ -7,12 +7,15 @@ mod converged;
 mod covers;
 mod dropped;
 mod heads;
-mod history;
+pub mod history;
+pub mod holes;
 mod log;
 mod replicas;
 mod silent;
 mod unique;
 mod values;
+
+use std::collections::BTreeMap;
 
 use syncline::base::{DocId, VersionVector};
 use syncline::replication::Core;
@@ -58,7 +61,7 @@ impl Checks {
             bounded: bounded::Bounded::default(),
             converged: converged::Converged::default(),
             dropped: dropped::Dropped::default(),
-            silent: silent::Silent,
+            silent: silent::Silent::default(),
             unique: unique::Unique::default(),
             values: values::Values::default(),
         }
@@ -78,7 +81,10 @@ impl Checks {
         let fails = |e: &dyn std::fmt::Display| Failure::new("log", format!("node {node}: {e}"));
         let (id, history) = (nodes[node].id, &mut self.history);
         history.fresh.clear();
-        for (doc, anew) in touched {
+        // A commit may touch a document, drop it, and bring it anew: then only what came last is to be seen of it.
+        let mut all: BTreeMap<DocId, bool> = BTreeMap::new();
+        touched.for_each(|(doc, anew)| *all.entry(doc).or_default() |= anew);
+        for (doc, anew) in all {
             history.read(node, id, store, &doc, anew)?;
             let stored = history.nodes[node].docs.get(&doc);
             heads::document(node, &doc, stored.unwrap_or(&history::Stored::default()), store)?;
@@ -106,7 +112,7 @@ impl Checks {
         log::trimmed(node, &mut history.nodes[node], found.first_lsn, core, needed)?;
         let risen = history.between(&before, &found.vector);
         history.nodes[node].vector = found.vector;
-        covers::look(history, node, &risen, &entries)?;
+        covers::look(history, node, &risen, &entries, &found.holes)?;
         self.bounded.committed(node, bytes);
         heads::look(node, history, nodes)
     }

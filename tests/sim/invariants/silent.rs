@@ -13,12 +13,24 @@ const SOURCES_MS: u64 = 6_000;
 /// For so long, in milliseconds, silence is listened to.
 const LISTEN_MS: u64 = 2_000;
 
-pub struct Silent;
+/// A node that goes on as another, or as another incarnation, ends its links, and is linked again within this, in
+/// milliseconds; then sources are chosen for the last time. It does so by the time at which silence would have fallen.
+const RENEWED_MS: u64 = 7_000 + SOURCES_MS;
+
+#[derive(Default)]
+pub struct Silent {
+    renewed: u64,
+}
 
 impl Silent {
-    /// When silence must have fallen.
+    /// A node has begun another incarnation without being started.
+    pub fn renewed(&mut self, now: u64) {
+        self.renewed = now;
+    }
+
+    /// When silence must have fallen, as far as is known by now.
     pub fn begins(&self, mended: u64, equal: u64) -> u64 {
-        (mended + LINKS_MS).max(equal + SOURCES_MS)
+        (mended + LINKS_MS).max(equal + SOURCES_MS).max(self.renewed + RENEWED_MS)
     }
 
     pub fn lasts(&self) -> u64 {

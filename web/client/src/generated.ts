@@ -168,6 +168,9 @@ export type Problem = {
 /** The cluster as this node sees it. */
 export type ClusterView = {
   cluster: string;
+  damage?: null | DamageView;
+  /** Documents that are fenced on this node, as a stored change of them is damaged. Of more than 1,000, some. */
+  fenced?: string[];
   /** Id of the node that answers. */
   node: string;
   /** This node first, then by name. */
@@ -206,6 +209,16 @@ export type JsonPatch = {
 
 /** Typed operations, made in order, all in one change. Positions count Unicode code points */
 export type Operations = Op[];
+
+/** Stored data that cannot be read. */
+export type DamageView = {
+  /** What the first of them said. */
+  first: string;
+  /** Reads and commits that came upon it since the start. */
+  found: number;
+  /** What to do. */
+  remedy: string;
+};
 
 export type NodeRow = {
   /** Changes that it has and this node lacks. */

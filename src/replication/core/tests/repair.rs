@@ -65,6 +65,37 @@ fn what_lies_below_every_floor_is_repaired_and_merged_as_it_was_at_the_start() {
     assert_eq!(rig.core.repairs().0, 1);
 }
 
+/// Seed 130: a part would not cover what the entries hang on that logs bring of the rest.
+#[test]
+fn a_repair_merges_all_of_what_the_other_end_had_though_a_log_would_give_a_part() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(2, 2, &[(2, 6)]);
+    assert_eq!(rig.linked_above(1, 1, &[(1, 9), (2, 6)], &[(1, 5)]), ["1: begin"]);
+    rig.starts(1, &[(1, 9), (2, 6)]);
+    let end = rig.repairs(1, Repair::Slice { offers: Vec::new(), next: None });
+    assert_eq!(end[..2], ["cover", "1: end"]);
+    assert_eq!(*rig.core.staged(), vector(&[(1, 9), (2, 6)]));
+    assert_eq!(*rig.core.staged_floor(), vector(&[(1, 9), (2, 6)]));
+    // Where logs give all of it, nothing is merged.
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked_above(1, 1, &[(1, 9)], &[(1, 5)]);
+    rig.linked(2, 2, &[(1, 9)]);
+    rig.starts(1, &[(1, 9)]);
+    rig.repairs(1, Repair::Slice { offers: Vec::new(), next: None });
+    assert_eq!(*rig.core.staged(), vector(&[(1, 3)]));
+}
+
+/// Seed 57: what this node's hello has told of it is out of date.
+#[test]
+fn a_floor_that_rises_is_told_over_links_that_have_yet_to_say_hello_too() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3)]);
+    rig.up(2, false);
+    rig.core.raise_floor(&vector(&[(1, 2)]));
+    assert_eq!(rig.committed(Vec::new()), ["1: floor 1:2", "2: floor 1:2"]);
+    assert_eq!(rig.committed(Vec::new()), [""; 0]);
+}
+
 #[test]
 fn what_a_log_gives_needs_no_repair_and_makes_no_floor() {
     let mut rig = Rig::new(&[(1, 3)]);
@@ -117,6 +148,68 @@ fn what_turns_out_to_be_missing_of_a_document_on_its_way_is_asked_for_again() {
     assert_eq!(lacks(&mut rig), [""; 0]);
     assert_eq!(rig.event(absorbed()), ["1: fetch 1"]);
     assert_eq!(rig.event(absorbed()), [""; 0]);
+}
+
+#[test]
+fn what_is_still_missing_of_documents_is_asked_for_over_one_link_after_the_other() {
+    let mut rig = Rig::new(&[]);
+    let missing = |rig: &mut Rig| rig.event(Event::Missing { documents: vec![(doc(), Heads::new())] });
+    let absorbed = |rig: &mut Rig, link| {
+        rig.event(Event::Absorbed { link: LinkId(link), doc: doc(), last: true, lacks: None })
+    };
+    assert_eq!(missing(&mut rig), [""; 0]);
+    rig.linked(1, 1, &[]);
+    rig.linked(2, 2, &[]);
+    // This one has not said who it is.
+    rig.up(3, true);
+    assert_eq!(missing(&mut rig), ["1: fetch 1"]);
+    // It is on its way.
+    assert_eq!(missing(&mut rig), [""; 0]);
+    for (from, next) in [(1, 2), (2, 1)] {
+        absorbed(&mut rig, from);
+        rig.core.asked = LinkId(from);
+        assert_eq!(missing(&mut rig), [format!("{next}: fetch 1")]);
+    }
+    // A link that ends takes with it what was to come over it.
+    rig.event(Event::LinkDown { link: LinkId(1) });
+    assert_eq!(missing(&mut rig), ["2: fetch 1"]);
+}
+
+#[test]
+fn nothing_is_missing_where_all_that_are_heard_of_have_the_same() {
+    let says = |rig: &mut Rig, digest, stamp| {
+        let vector = rig.core.vector().clone();
+        let row = NodeInfo { digest, stamp, vector, ..first_row(&hello(1, &[])) };
+        rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![row] }));
+        rig.after(10)
+    };
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.core.lack(true);
+    assert_eq!(rig.after(10), [""; 0]);
+    rig.linked(1, 1, &[(1, 3)]);
+    assert_eq!(says(&mut rig, [1; 16], u64::MAX - 1), [""; 0]);
+    assert_eq!(says(&mut rig, [0; 16], u64::MAX), ["whole"]);
+    rig.core.lack(false);
+    assert_eq!(rig.after(10), [""; 0]);
+}
+
+#[test]
+fn a_node_that_lacks_something_says_so_and_does_not_count_as_having_it() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3)]);
+    let lacks = |rig: &mut Rig| rig.beats()[&1].0.as_ref().map(|mine| mine.lacks);
+    assert_eq!(lacks(&mut rig), Some(false));
+    rig.core.lack(true);
+    assert_eq!((lacks(&mut rig), rig.core.is_complete()), (Some(true), false));
+    let whole_if = |rig: &mut Rig, lacks, stamp| {
+        let row = NodeInfo { lacks, stamp, ..first_row(&hello(1, &[(1, 3)])) };
+        rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![row] }));
+        rig.core.whole(rig.now).get(&origin(1))
+    };
+    // Until it says of itself that it lacks nothing.
+    assert_eq!(rig.core.whole(rig.now).get(&origin(1)), 0);
+    assert_eq!(whole_if(&mut rig, false, u64::MAX - 2), 3);
+    assert_eq!(whole_if(&mut rig, true, u64::MAX - 1), 0);
 }
 
 #[test]
@@ -242,6 +335,24 @@ fn a_word_of_this_node_that_it_never_said_tells_of_a_copy_but_an_echo_does_not()
     assert_eq!(heard(2, 60_000, 1_000), [""; 0]);
     assert_eq!(heard(1, 60_000, 1_000), [""; 0]);
     assert_eq!(heard(3, 60_000, 1_000), [""; 0]);
+}
+
+#[test]
+fn of_two_copies_that_do_not_meet_the_one_that_is_to_give_way_hears_of_the_other() {
+    let stamp_after = |incarnation, said: u64| {
+        let mut rig = Rig::new(&[]);
+        rig.event(Event::Renewed { origin: Origin { incarnation: 3, ..origin(ME) } });
+        rig.linked(1, 1, &[]);
+        let copy = Hello { origin: Origin { incarnation, ..origin(ME) }, ..hello(ME, &[]) };
+        let row = NodeInfo { stamp: rig.core.stamp + said, ..first_row(&copy) };
+        let before = rig.core.stamp;
+        rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![row] }));
+        rig.core.stamp - before
+    };
+    // The other's next words would be above this one's at once, and this one's not be passed on to it.
+    assert!(stamp_after(2, 7) > 7 + 100_000);
+    // It is this one that gives way: it need not be heard.
+    assert_eq!(stamp_after(4, 7), 7);
 }
 
 #[test]
