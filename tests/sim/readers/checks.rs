@@ -67,7 +67,7 @@ impl Mark<'_> {
         let is_unnamed =
             |hash| !self.history.is_covered(hash, &self.disk.vector) || self.history.is_astray(hash);
         let is_beyond = |hash| self.history.is_beyond(hash, self.vector);
-        let is_passed_over = || *has == Has::nothing() && self.was_deleted(doc);
+        let is_passed_over = || *has == Has::nothing() && self.is_passed_over(doc, stored);
         let may_differ = || {
             self.reads_log
                 && (is_passed_over()
@@ -102,7 +102,7 @@ impl Mark<'_> {
         };
         // It was deleted.
         let may_lack = has.deleted && history.is_deleted(stored.changes.iter().filter(is_named))
-            || *has == Has::nothing() && self.was_deleted(doc);
+            || *has == Has::nothing() && self.is_passed_over(doc, stored);
         if let Some(hash) = stored.changes.iter().find(lacks).filter(|_| !may_lack) {
             return Some(format!("it has {:?}, and lacks {hash:?} of {:?}", has.version, record.heads));
         }
@@ -115,9 +115,11 @@ impl Mark<'_> {
     }
 
     /// Of what was deleted when its turn came nobody is told who has never heard of it; and where a cursor names less
-    /// than what was told, another node may not have the deletion yet.
-    fn was_deleted(&self, doc: &DocId) -> bool {
-        self.history.is_deleted_beyond(doc, self.vector)
+    /// than what was told, another node may not have the deletion yet. Nor may one that has not dropped it with the
+    /// others: what it shows of it no vector tells, until it is repaired.
+    fn is_passed_over(&self, doc: &DocId, stored: &Stored) -> bool {
+        let is_left_over = || stored.heads.iter().any(|head| self.history.is_gone(head));
+        self.history.is_deleted_beyond(doc, self.vector) || is_left_over()
     }
 
     /// And with one that is not here?
@@ -169,7 +171,10 @@ impl Reader {
                 Mode::Notify | Mode::Changes => mark.of_version(doc, has, stored, record, self.mode),
                 Mode::Value | Mode::Patch if !is_exact => None,
                 Mode::Value | Mode::Patch => {
-                    mark.of_shown(doc, has, stored, &shown.of(store, doc, &record.heads)?)
+                    let seen = shown.of(store, doc, &record.heads)?;
+                    // By its heads it is deleted, and not by what is shown, where a deletion has lost a contest.
+                    let is_doubtful = record.is_absent() && seen.value.is_some();
+                    mark.of_shown(doc, has, stored, &seen).filter(|_| !is_doubtful)
                 }
             };
             if let Some(what) = wrong {
