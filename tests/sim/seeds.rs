@@ -32,6 +32,7 @@ pub const FOUND: &[(u64, &str)] = &[
     ),
     (602, "a live reader's cursor named what a document lacked, and elsewhere nobody told of it"),
     (697, "a live reader of the log was not given the cursor that names what came in no entry"),
+    (6266, "a live reader who went on in the middle of a list was not told of what is in no log"),
     (791, "a write on a document that was being dropped was acknowledged, and left out"),
     (1344, "a commit that dropped a document and of which only the next start heard was not looked at"),
     (1881, "two copies found out of each other late, and were linked anew when silence was listened to"),

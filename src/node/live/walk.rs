@@ -112,7 +112,8 @@ impl Walk {
             if !more {
                 self.listing = None;
             }
-            let reached = !more && self.lsn == hub.head().lsn;
+            // Whoever came with a cursor may lack what is in no log: that is found when it is read.
+            let reached = !more && !self.in_log && self.lsn == hub.head().lsn;
             return Ok(Batch { docs, reached, listed: true, gap: false });
         }
         if !self.in_log
