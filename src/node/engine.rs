@@ -207,11 +207,14 @@ impl Engine {
             return Ok(());
         }
         // Of a node that says it lacks something, what it had when it last had all.
-        let known = self.core.acknowledged(now).map(|(node, vector)| match self.core.is_whole(&node) {
-            true => (node, vector.clone()),
-            false => (node, self.known.get(&node).cloned().unwrap_or_default()),
+        let news = self.core.acknowledged(now).filter_map(|(node, vector)| {
+            let kept = self.known.get(&node);
+            match self.core.is_whole(&node) {
+                true => (kept != Some(vector)).then(|| (node, vector.clone())),
+                false => kept.is_none().then(|| (node, VersionVector::new())),
+            }
         });
-        self.pending.known = known.filter(|(node, vector)| self.known.get(node) != Some(vector)).collect();
+        self.pending.known = news.collect();
         let look = self.trim.look(now, &*self.store, &self.core)?;
         self.pending.mark = look.mark;
         if let Some((lsn, floor)) = look.cut {
