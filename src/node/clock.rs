@@ -4,9 +4,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::NodeError;
 use super::engine::Dice;
+use crate::base::limits::FORGET_NODE_MS;
 use crate::base::{Millis, NodeId};
 
-/// Milliseconds since the node's start, and of the day.
+/// The node's start, in milliseconds of its own time: what was said before it has its place there, too, as long as it
+/// matters.
+const START_MS: u64 = 2 * FORGET_NODE_MS;
+
+/// Time that never goes back, and that of the day.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -18,7 +23,7 @@ impl Clock {
     }
 
     pub fn now(self) -> Millis {
-        Millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)).plus(START_MS)
     }
 
     pub fn unix(self) -> Millis {

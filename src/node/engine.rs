@@ -3,15 +3,17 @@
 
 mod holes;
 mod open;
+mod remembered;
 mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use self::holes::Holes;
 pub use self::open::OpenError;
+use self::remembered::Remembered;
 use self::stage::Pending;
 use super::absorb::Records;
 use super::fold::Due;
@@ -23,7 +25,7 @@ use crate::base::{
 };
 use crate::replication::{Core, Effect, Event, Gather, ReadFrom, Received};
 use crate::store::{Commit, Incarnation, MetaKey, Record, Store, StoreError};
-use crate::wire::{Known, Message, segments};
+use crate::wire::{Message, segments};
 
 /// Who a node is to be; the rest is in its store.
 #[derive(Clone, Debug)]
@@ -96,8 +98,7 @@ pub struct Engine {
     /// The last LSN given out.
     lsn: Lsn,
     trim: Trim,
-    /// What is on disk of what other nodes are known to have.
-    known: BTreeMap<NodeId, VersionVector>,
+    remembered: Remembered,
     pending: Pending,
     holes: Holes,
     /// Documents of which a stored change is damaged; of many, some.
@@ -137,7 +138,7 @@ impl Engine {
             || self.pending.trim.is_some()
             || self.pending.mark
             || self.holes.has_staged()
-            || !self.pending.known.is_empty()
+            || self.remembered.has_news(&self.core)
     }
 
     /// Documents of which more than the tail changes with the commit under way: what is in memory of them is void
@@ -206,16 +207,8 @@ impl Engine {
         if !self.trim.is_time(now) {
             return Ok(());
         }
-        // Of a node that says it lacks something, what it had when it last had all.
-        let news = self.core.acknowledged(now).filter_map(|(node, vector)| {
-            let kept = self.known.get(&node);
-            match self.core.is_whole(&node) {
-                true => (kept != Some(vector)).then(|| (node, vector.clone())),
-                false => kept.is_none().then(|| (node, VersionVector::new())),
-            }
-        });
-        self.pending.known = news.collect();
-        let look = self.trim.look(now, &*self.store, &self.core)?;
+        self.remembered.look(&self.core);
+        let look = self.trim.look(&*self.store, &self.core)?;
         self.pending.mark = look.mark;
         if let Some((lsn, floor)) = look.cut {
             self.core.raise_floor(&floor);
@@ -292,7 +285,7 @@ impl Engine {
         let submit = || {
             let record = self.record(&doc)?;
             let may_go = record.heads == heads && !heads.is_empty() && record.is_absent();
-            if !may_go || !self.trim.is_stable(now, &self.core, record.last_lsn) {
+            if !may_go || !self.trim.is_stable(&self.core, record.last_lsn) {
                 return Ok(false);
             }
             let entry = self.core.stage_local(doc.clone(), Vec::new(), Some(heads));
@@ -345,7 +338,7 @@ impl Engine {
             vector: Some((vector, digest)),
             trim: pending.trim,
             floor: pending.cover.then(|| self.core.staged_floor().clone()),
-            known: pending.known.iter().map(|(node, vector)| (*node, remember(vector, unix))).collect(),
+            known: self.remembered.stage(now, unix, &self.core),
             holes: self.holes.staged(),
             meta: if pending.cover { vec![MetaKey::Untrusted(self.core.is_untrusted())] } else { Vec::new() },
         };
@@ -357,7 +350,7 @@ impl Engine {
         if pending.ahead {
             self.trim.is_ahead(last);
         }
-        self.known.extend(pending.known);
+        self.remembered.committed();
         self.holes.committed();
         for touched in &pending.touched {
             if touched.fenced && self.fenced.len() < MAX_FENCED_NAMED {
@@ -480,6 +473,7 @@ impl Engine {
     pub(super) fn fail(&mut self, now: Millis, error: StoreError, outputs: &mut Vec<Output>) {
         self.pending = Pending::default();
         self.holes.failed();
+        self.remembered.failed();
         self.records.clear();
         self.lsn = self.core.log_head();
         self.incarnation.number += 1;
@@ -516,8 +510,4 @@ pub fn read_log(store: &dyn Store, link: LinkId, from: &ReadFrom) -> Result<Even
     let next = entries.last().map_or(start, |(lsn, _)| lsn.next());
     let segments = segments(entries.iter().map(|(_, bytes)| bytes));
     Ok(Event::LogRead { link, segments, next })
-}
-
-fn remember(vector: &VersionVector, unix: Millis) -> bytes::Bytes {
-    Known { vector: vector.clone(), heard: unix }.to_bytes().into()
 }

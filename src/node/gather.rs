@@ -71,8 +71,22 @@ struct Parcels {
 }
 
 impl Parcels {
-    /// What somebody lacks of a document who has what `have` names; at least a word that it is all.
+    /// What somebody lacks of a document who has what `have` names; at least a word that it is all, or that it cannot
+    /// be read: one document that is damaged keeps nobody from getting the others.
     fn document(&mut self, store: &dyn Store, doc: &DocId, have: &[Hash]) -> Result<(), StoreError> {
+        match self.read(store, doc, have) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                let heads = store.record(doc)?.unwrap_or_default().heads;
+                tracing::error!(%error, "a document cannot be given to another node");
+                self.push(Push { doc: doc.clone(), part: Part::Unreadable(heads), last: true });
+                Ok(())
+            }
+            read => read,
+        }
+    }
+
+    /// Nothing is pushed where it fails.
+    fn read(&mut self, store: &dyn Store, doc: &DocId, have: &[Hash]) -> Result<(), StoreError> {
         let Some(Whole { record, snapshot, tail }) = store.whole(doc)? else {
             self.push(Push { doc: doc.clone(), part: Part::Changes(Vec::new()), last: true });
             return Ok(());

@@ -247,7 +247,7 @@ fn check_push(push: Push) -> (Push, Option<String>) {
     let damaged = match &push.part {
         Part::Changes(changes) => changes.iter().find_map(|change| verify(change).err()),
         // A folded history is looked at when it is whole.
-        Part::Snapshot(_) => None,
+        Part::Snapshot(_) | Part::Unreadable(_) => None,
     };
     let damaged = damaged.map(|e| e.to_string());
     (push, damaged)

@@ -55,7 +55,7 @@ impl Trim {
     }
 
     /// How does the log stand to what is to be kept of it?
-    pub fn look(&self, now: Millis, store: &dyn Store, core: &Core) -> Result<Look, StoreError> {
+    pub fn look(&self, store: &dyn Store, core: &Core) -> Result<Look, StoreError> {
         let all = store.log_bytes(Lsn(u64::MAX))?;
         if all <= self.keep {
             return Ok(Look::default());
@@ -65,7 +65,7 @@ impl Trim {
         let mark = is_far && all.saturating_sub(store.log_bytes(marked)?) > self.keep;
         // The last entry stays, since the next start learns its LSN from it.
         let needed = core.needed_log().min(core.log_head());
-        let stable = core.stable(now);
+        let stable = core.stable();
         let (mut cut, mut gone) = (None, 0);
         for (lsn, vector) in self.marks.iter().take_while(|(lsn, _)| *lsn <= needed) {
             let left = all.saturating_sub(gone);
@@ -87,11 +87,11 @@ impl Trim {
     }
 
     /// Does every known node say that it has all that the log has up to that place?
-    pub fn is_stable(&self, now: Millis, core: &Core, lsn: Lsn) -> bool {
+    pub fn is_stable(&self, core: &Core, lsn: Lsn) -> bool {
         if planted(Bug::DropTooEarly) {
             return true;
         }
-        let stable = core.whole(now);
+        let stable = core.whole();
         let mut above = self.marks.iter().filter(|(mark, _)| *mark >= lsn && *mark > self.ahead);
         core.is_complete()
             && (stable.covers(core.vector()) || above.next().is_some_and(|(_, vector)| stable.covers(vector)))

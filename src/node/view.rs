@@ -39,7 +39,7 @@ pub(super) fn cluster(engine: &Engine, now: Millis, shared: &Shared) -> ClusterV
         })
         .collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let state = state(&nodes, shared.has_peers());
+    let state = state(&nodes, me.url.as_deref(), shared.has_peers());
     nodes.insert(
         0,
         NodeRow {
@@ -100,12 +100,15 @@ pub(super) fn publish(engine: &Engine, now: Millis, shared: &Shared) {
     shared.set_masters(masters.collect());
 }
 
-fn state(others: &[NodeRow], has_peers: bool) -> ClusterState {
+fn state(others: &[NodeRow], own_url: Option<&str>, has_peers: bool) -> ClusterState {
+    let (alive, silent): (Vec<_>, Vec<_>) = others.iter().partition(|row| row.heard_ms < LINK_DEAD_MS);
+    // Where another answers at its address by now, it has been replaced, as after the loss of its disk.
+    let answers = |url: &str| own_url == Some(url) || alive.iter().any(|row| row.url.as_deref() == Some(url));
     if others.is_empty() && has_peers {
         ClusterState::Unknown
-    } else if others.iter().any(|row| row.heard_ms >= LINK_DEAD_MS) {
+    } else if silent.iter().any(|row| !row.url.as_deref().is_some_and(answers)) {
         ClusterState::Partitioned
-    } else if others.iter().all(|row| row.converged) {
+    } else if alive.iter().all(|row| row.converged) {
         ClusterState::Converged
     } else {
         ClusterState::Converging
@@ -122,4 +125,47 @@ fn closed(vector: &VersionVector) -> Vec<(String, u32)> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(url: Option<&str>, heard_ms: u64, converged: bool) -> NodeRow {
+        NodeRow {
+            id: String::new(),
+            name: String::new(),
+            role: String::new(),
+            url: url.map(str::to_owned),
+            incarnation: 1,
+            vector: Vec::new(),
+            closed: Vec::new(),
+            digest: String::new(),
+            links: Vec::new(),
+            behind: 0,
+            behind_ms: 0,
+            ahead: 0,
+            heard_ms,
+            converged,
+        }
+    }
+
+    #[test]
+    fn a_silent_node_parts_the_cluster_unless_another_answers_at_its_address() {
+        let (a, b, silent) = (Some("http://a"), Some("http://b"), LINK_DEAD_MS);
+        let told = |others: &[NodeRow]| state(others, a, true);
+        assert_eq!(told(&[]), ClusterState::Unknown);
+        assert_eq!(told(&[row(b, 0, true), row(None, 0, true)]), ClusterState::Converged);
+        assert_eq!(told(&[row(b, 0, true), row(None, 0, false)]), ClusterState::Converging);
+        for gone in [None, b, Some("http://c")] {
+            assert_eq!(told(&[row(gone, silent, true)]), ClusterState::Partitioned);
+            assert_eq!(state(&[row(gone, silent, true)], None, false), ClusterState::Partitioned);
+        }
+        assert_eq!(told(&[row(b, 0, true), row(b, silent, false)]), ClusterState::Converged);
+        assert_eq!(told(&[row(a, silent, false)]), ClusterState::Converged);
+        assert_eq!(
+            told(&[row(b, 0, true), row(b, silent, true), row(None, silent, true)]),
+            ClusterState::Partitioned
+        );
+    }
 }

@@ -21,8 +21,7 @@ use super::sources::Sources;
 use super::table::{Table, first_stamp};
 use crate::base::limits::HEARTBEAT_MS;
 use crate::base::{
-    Bounds, Bug, Change, Digest, DocId, Heads, LinkId, Lsn, Millis, NodeId, Origin, Shift, VersionVector,
-    planted,
+    Bounds, Bug, Change, Digest, DocId, Heads, LinkId, Lsn, Millis, Origin, Shift, VersionVector, planted,
 };
 use crate::wire::{Entry, Hello, Message, NodeInfo, PROTOCOL_VERSION};
 
@@ -81,12 +80,12 @@ pub struct Core {
     repair: Option<Repairing>,
     /// Repairs of this node that came to their end, and how the last of them went.
     repairs: u64,
+    /// How many of the last ones brought nothing.
+    fruitless: u32,
     last_repair: Option<(RepairState, Millis)>,
     /// Documents that are on their way, and from where.
     fetching: BTreeMap<DocId, Fetching>,
     table: Table,
-    /// What other nodes had on their disks before this one's start, while they have not been heard of since.
-    remembered: BTreeMap<NodeId, VersionVector>,
     lag: Lag,
 }
 
@@ -96,6 +95,10 @@ impl Core {
         let mut lag = Lag::default();
         lag.note(now, &vector);
         let stamp = first_stamp(&me.origin);
+        let mut table = Table::default();
+        for info in known {
+            table.learn(now, info);
+        }
         let origins = BTreeSet::from([me.origin]);
         Self {
             me,
@@ -122,10 +125,10 @@ impl Core {
             suspects: BTreeMap::new(),
             repair: None,
             repairs: 0,
+            fruitless: 0,
             last_repair: None,
             fetching: BTreeMap::new(),
-            table: Table::default(),
-            remembered: known.into_iter().collect(),
+            table,
             lag,
         }
     }
@@ -267,14 +270,17 @@ impl Core {
             (Message::Heartbeat(heartbeat), true) => {
                 for info in heartbeat.nodes {
                     self.compare(now, link, &info);
-                    let Some(state) = self.links.get_mut(&link) else { return };
-                    // Not to be told what it has just told.
-                    let told = state.told.entry(info.node).or_default();
-                    *told = info.stamp.max(*told);
-                    if info.node == self.me.node {
+                    let (node, stamp) = (info.node, info.stamp);
+                    if node == self.me.node {
                         self.hears_of_itself(now, &info, effects);
                     } else {
                         self.table.learn(now, info);
+                    }
+                    // Not to be told what it has just told.
+                    if let Some(state) = self.links.get_mut(&link).filter(|_| self.table.row(&node).is_some())
+                    {
+                        let told = state.told.entry(node).or_default();
+                        *told = stamp.max(*told);
                     }
                 }
             }

@@ -19,8 +19,14 @@ pub enum Gather {
 /// A part of a document that has come whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Piece {
-    Snapshot { heads: Heads, deletions: Heads, bytes: Bytes },
+    Snapshot {
+        heads: Heads,
+        deletions: Heads,
+        bytes: Bytes,
+    },
     Changes(Vec<Change>),
+    /// The other end cannot give what these heads name.
+    Unreadable(Heads),
 }
 
 /// How far a repair of this node is.
@@ -49,6 +55,8 @@ pub(super) struct Repairing {
     pub walk: Walk,
     /// All that the other end has is taken over, and not only what no log gives.
     pub whole: bool,
+    /// Of this node's documents at the start.
+    pub digest: [u8; 16],
 }
 
 /// How far the walk over the other end's documents is.
@@ -63,10 +71,10 @@ pub(super) enum Walk {
 }
 
 impl Repairing {
-    pub fn new(now: Millis, link: LinkId, whole: bool) -> Self {
+    pub fn new(now: Millis, link: LinkId, whole: bool, digest: [u8; 16]) -> Self {
         let state = RepairState { link, begun: now, documents: 0, done: 0, bytes: 0 };
         let (compare, take) = (Vec::new(), Vec::new());
-        Self { state, heard: now, vector: None, groups: 0, compare, take, walk: Walk::NotYet, whole }
+        Self { state, heard: now, vector: None, groups: 0, compare, take, walk: Walk::NotYet, whole, digest }
     }
 
     /// Notes which leaves of a group differ from `ours`. Those of which nothing is here are taken whole.
@@ -197,7 +205,10 @@ impl Assembly {
     pub fn take(&mut self, push: Push) -> Result<Option<(DocId, Piece, bool)>, &'static str> {
         let Push { doc, part, last } = push;
         let piece = match part {
-            Part::Changes(_) if self.of.is_some() => return Err("changes between the pieces of a snapshot"),
+            Part::Changes(_) | Part::Unreadable(_) if self.of.is_some() => {
+                return Err("something else between the pieces of a snapshot");
+            }
+            Part::Unreadable(heads) => return Ok(Some((doc, Piece::Unreadable(heads), last))),
             Part::Changes(changes) => return Ok(Some((doc, Piece::Changes(changes), last))),
             Part::Snapshot(piece) => piece,
         };
@@ -247,7 +258,7 @@ mod tests {
 
     #[test]
     fn leaves_of_which_nothing_is_here_are_taken_and_equal_ones_are_not_looked_at() {
-        let mut repairing = Repairing::new(Millis(0), LinkId(1), false);
+        let mut repairing = Repairing::new(Millis(0), LinkId(1), false, [0; 16]);
         repairing.groups = 1;
         let mut ours = vec![7; GROUP];
         let mut theirs = ours.clone();

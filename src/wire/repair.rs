@@ -76,6 +76,8 @@ pub enum Part {
     Snapshot(Snapshot),
     /// Causes first, and after the snapshot where there is one.
     Changes(Vec<Change>),
+    /// What the sender has stored of it is damaged: it cannot give what these heads name.
+    Unreadable(Heads),
 }
 
 /// A piece of a folded history: the bytes of Automerge's save from `offset` on, of `total`.
@@ -114,6 +116,7 @@ impl Push {
         let part = match &self.part {
             Part::Snapshot(snapshot) => snapshot.bytes.len() + 32 * snapshot.heads.len() + 32,
             Part::Changes(changes) => changes.iter().map(|c| c.bytes.len() + 48 + 34 * c.deps.len()).sum(),
+            Part::Unreadable(heads) => 32 * heads.len(),
         };
         16 + self.doc.as_str().len() + part
     }
@@ -316,6 +319,10 @@ fn encode_pushes<W: Write>(e: &mut Encoder<W>, pushes: &[Push]) -> Result<(), En
         e.array(3)?.str(push.doc.as_str())?.bool(push.last)?;
         match &push.part {
             Part::Changes(changes) => encode_changes(e, changes)?,
+            // Bytes.
+            Part::Unreadable(heads) => {
+                encode_heads(e, heads)?;
+            }
             Part::Snapshot(snapshot) => {
                 // A map, where changes are an array.
                 encode_heads(e.map(6)?.u8(0)?, &snapshot.heads)?;
@@ -345,6 +352,7 @@ fn decode_pushes(d: &mut Decoder<'_>, frame: &Bytes) -> Result<Vec<Push>, Decode
         let (doc, last) = (decode_doc(d)?, d.bool()?);
         let part = match d.datatype()? {
             minicbor::data::Type::Map => Part::Snapshot(decode_snapshot(d, &raw)?),
+            minicbor::data::Type::Bytes => Part::Unreadable(decode_heads(d)?),
             _ => Part::Changes(decode_changes(d, &raw, 0)?),
         };
         skip(d, fields - 3)?;
@@ -424,7 +432,11 @@ pub(super) fn samples(vector: VersionVector) -> Vec<Repair> {
         },
         Repair::Slice { offers: Vec::new(), next: None },
         Repair::Fetch { documents: vec![(doc.clone(), Heads::new()), (doc.clone(), heads.clone())] },
-        Repair::Pushes(vec![push(Part::Snapshot(snapshot)), push(Part::Changes(vec![change(3), change(4)]))]),
+        Repair::Pushes(vec![
+            push(Part::Snapshot(snapshot)),
+            push(Part::Changes(vec![change(3), change(4)])),
+            push(Part::Unreadable(heads.clone())),
+        ]),
         Repair::End,
         Repair::Floor(vector),
     ]

@@ -213,6 +213,11 @@ impl World {
         let engine = Engine::open(Millis(self.now), unix, config, dice, store)
             .map_err(|e| Failure::new("start", format!("node {node}: {e}")))?;
         let origin = engine.core().identity().origin;
+        // That it goes on as another may be on a disk of which it only heard that it failed.
+        if origin.node != at.id {
+            at.named(origin.node);
+            self.checks.silent.renewed(self.now);
+        }
         self.trace
             .note(self.now, "start", &[node as u64, u64::from(run)], || format!("node {node} as {origin}"));
         let hub =
@@ -490,7 +495,7 @@ impl World {
                 Ok(true) => {
                     trace.note(now.0, "drop", &[node as u64], || format!("node {node} drops {doc:?}"));
                     let known: Vec<NodeId> =
-                        process.engine.core().acknowledged(now).map(|(known, _)| known).collect();
+                        process.engine.core().acknowledged().map(|(known, _)| known).collect();
                     decided.push((doc, record.heads, known));
                 }
                 Err(_) => {

@@ -1,7 +1,7 @@
 //! Messages in short words, for a readable trace.
 
 use syncline::base::VersionVector;
-use syncline::wire::{Message, Repair};
+use syncline::wire::{Message, NodeInfo, Repair};
 
 pub fn message(message: &Message) -> String {
     match message {
@@ -15,7 +15,11 @@ pub fn message(message: &Message) -> String {
         Message::Entries(entries) => format!("{} entries", entries.len()),
         Message::Request { start, stop } => format!("request, start {start:?}, stop {stop:?}"),
         Message::Acknowledge(moved) => format!("acknowledge {}", vector(moved)),
-        Message::Heartbeat(beat) => format!("heartbeat at {} with {} rows", beat.log_head, beat.nodes.len()),
+        Message::Heartbeat(beat) => {
+            let row = |info: &NodeInfo| format!("{:?}@{:x}", info.origin, info.stamp);
+            let rows = beat.nodes.iter().map(row).collect::<Vec<_>>().join(", ");
+            format!("heartbeat at {} with {rows}", beat.log_head)
+        }
         Message::Repair(repair) => match &**repair {
             Repair::Start { vector: start, .. } => format!("repair from {}", vector(start)),
             Repair::Leaves { group, .. } => format!("leaves of group {group}"),

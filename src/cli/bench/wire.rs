@@ -110,8 +110,9 @@ async fn pass(
     loop {
         let read = from.read(&mut piece).await?;
         let Some(read) = piece.get(..read).filter(|read| !read.is_empty()) else { return Ok(()) };
-        to.write_all(read).await?;
+        // Before they are there: whoever has got them finds them counted.
         bytes.fetch_add(read.len() as u64, Ordering::Relaxed);
+        to.write_all(read).await?;
     }
 }
 

@@ -3,7 +3,8 @@
 //! A change whose entry fits may hang on what is not here of its document, if that was dropped, or came to its origin
 //! by a repair. It is left out, and the document fetched from the link that brought it. That fetch may break off, or
 //! find nothing, as the other end waits for the document itself. So a hole is kept on disk, with the entry that made
-//! it, until what was left out is here; and until then the document is asked for over one link after the other.
+//! it, until what was left out is here; and until then the document is asked for over one link after the other. The
+//! same is done where somebody who repairs this node cannot read a document, as what is stored of it is damaged there.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -53,6 +54,16 @@ impl Holes {
                 *missing = heads_after(missing, &change.hash, &change.deps);
             }
             missing.retain(|hash| !gone.contains(hash) && new.iter().all(|change| change.hash != *hash));
+            missing.truncate(MAX_MISSING_HEADS);
+        });
+    }
+
+    /// These heads of a document are missing, as whoever has them cannot give what they name.
+    pub fn note_unreadable(&mut self, doc: &DocId, heads: &[Hash]) {
+        self.change(doc, |missing| {
+            missing.extend(heads.iter().copied());
+            missing.sort_unstable();
+            missing.dedup();
             missing.truncate(MAX_MISSING_HEADS);
         });
     }

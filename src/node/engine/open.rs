@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::holes::Holes;
+use super::remembered::Remembered;
 use super::stage::Pending;
 use super::{Dice, Engine, EngineConfig};
-use crate::base::limits::{FORGET_NODE_MS, MAX_FENCED_NAMED};
+use crate::base::limits::MAX_FENCED_NAMED;
 use crate::base::{Bug, Digest, DocId, Millis, Origin, Shift, planted};
 use crate::node::absorb::Records;
 use crate::node::ring::Ring;
 use crate::node::trim::Trim;
 use crate::replication::{Core, Identity, Start};
 use crate::store::{Commit, Incarnation, MetaKey, Store, StoreError};
-use crate::wire::Known;
 
 /// Records read at a time when a start builds the digest.
 const SCAN_PAGE: usize = 8_192;
@@ -66,14 +66,10 @@ impl Engine {
         if documents.total() != found.digest {
             tracing::warn!("the digest on disk is not that of the documents: some have changed or are lost");
         }
-        let known = found.known.iter().filter_map(|(node, bytes)| {
-            let known = Known::from_bytes(bytes).ok()?;
-            (unix.since(known.heard) < FORGET_NODE_MS).then_some((*node, known.vector))
-        });
-        let known: Vec<_> = known.collect();
+        let remembered = Remembered::new(now, unix, &found.known);
         let holes = Holes::new(found.holes);
         let start = Start {
-            known: known.clone(),
+            known: remembered.told(now),
             vector: found.vector.clone(),
             floor: found.floor,
             untrusted: found.untrusted,
@@ -88,7 +84,7 @@ impl Engine {
             records: Records::new(),
             ring: Ring::new(config.bounds.ring, found.vector),
             lsn: found.last_lsn,
-            known: known.into_iter().collect(),
+            remembered,
             pending: Pending::default(),
             holes,
             fenced,

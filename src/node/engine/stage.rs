@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Engine, Touched};
-use crate::base::{Change, DocId, Hash, Heads, Lsn, NodeId, Shift, VersionVector};
+use crate::base::{Change, DocId, Hash, Heads, Lsn, Shift};
 use crate::crdt::folded_outline;
 use crate::node::absorb::{Absorbed, Staged};
 use crate::node::fold::{Due, TailLength};
@@ -31,8 +31,6 @@ pub(super) struct Pending {
     pub trim: Option<Lsn>,
     /// A mark is to be made at the end.
     pub mark: bool,
-    /// What other nodes are known to have, where that has changed.
-    pub known: Vec<(NodeId, VersionVector)>,
 }
 
 impl Pending {
@@ -69,11 +67,10 @@ impl Engine {
         match damaged {
             // What it claims to be is not believed: neither heads nor tail learn of it.
             Some(reason) => record.fenced = Some(reason),
-            None => {
-                let staged = self.pending.staged(&doc);
-                absorbed =
-                    self.records.absorb(&*self.store, &doc, &mut record, &entry.changes, lsn, &staged)?;
-            }
+            None => match self.absorb(&doc, &mut record, &entry.changes, lsn)? {
+                Ok(taken) => absorbed = taken,
+                Err(reason) => record.fenced = Some(reason),
+            },
         }
         self.lsn = lsn;
         let bytes = bytes::Bytes::from(entry.to_bytes());
@@ -99,6 +96,48 @@ impl Engine {
             self.pending.touched.push(Touched { doc, lsn, local, fenced: false, void: false, due });
         }
         Ok(lacks)
+    }
+
+    /// Adds what is new to a record. Where what is stored of the document cannot be read, gives why, and the record is
+    /// as before: one document that is damaged keeps nothing else from being taken.
+    fn absorb(
+        &mut self,
+        doc: &DocId,
+        record: &mut Record,
+        changes: &[Change],
+        lsn: Lsn,
+    ) -> Result<Result<Absorbed, String>, StoreError> {
+        let (before, staged) = (record.clone(), self.pending.staged(doc));
+        match self.records.absorb(&*self.store, doc, record, changes, lsn, &staged) {
+            Ok(absorbed) => Ok(Ok(absorbed)),
+            Err(error @ StoreError::Damaged { .. }) => {
+                // Changes that were not taken in the end may be among those that were looked up.
+                self.records.forget(doc);
+                *record = before;
+                Ok(Err(error.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Is any of these heads of a document not here? Nothing can be said of one that cannot be read.
+    fn lacks(&mut self, doc: &DocId, record: &Record, heads: &[Hash]) -> Result<bool, StoreError> {
+        let staged = self.pending.staged(doc);
+        match self.records.lacks(&*self.store, doc, record, heads, &staged) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.fence(doc, record.clone(), error.to_string());
+                Ok(false)
+            }
+            lacks => lacks,
+        }
+    }
+
+    /// A document is damaged: nobody is shown it, and nothing is written to it, until a repair.
+    fn fence(&mut self, doc: &DocId, mut record: Record, reason: String) {
+        let length = TailLength::of(&record);
+        self.lsn = self.lsn.next();
+        record.fenced = Some(reason);
+        self.touch(doc.clone(), record, self.lsn, false, length);
     }
 
     fn touch(&mut self, doc: DocId, record: Record, lsn: Lsn, local: bool, before: TailLength) {
@@ -140,13 +179,10 @@ impl Engine {
                 Ok(_) => Some("a folded history with other heads than it claims".into()),
                 Err(fault) => Some(fault.to_string()),
             },
-            Piece::Changes(_) => None,
+            Piece::Changes(_) | Piece::Unreadable(_) => None,
         });
         if let Some(reason) = damaged {
-            let lsn = self.lsn.next();
-            self.lsn = lsn;
-            record.fenced = Some(reason);
-            self.touch(doc.clone(), record, lsn, false, length);
+            self.fence(doc, record, reason);
             return Ok(None);
         }
         match piece {
@@ -171,8 +207,13 @@ impl Engine {
             }
             Piece::Changes(changes) => {
                 let lsn = self.lsn.next();
-                let staged = self.pending.staged(doc);
-                let absorbed = self.records.absorb(&*self.store, doc, &mut record, &changes, lsn, &staged)?;
+                let absorbed = match self.absorb(doc, &mut record, &changes, lsn)? {
+                    Ok(absorbed) => absorbed,
+                    Err(reason) => {
+                        self.fence(doc, record, reason);
+                        return Ok(None);
+                    }
+                };
                 let lacks = (!absorbed.left_out.is_empty()).then(|| record.heads.clone());
                 self.holes.note(doc, &[], &absorbed.new, &[]);
                 if absorbed.new.is_empty() {
@@ -186,6 +227,15 @@ impl Engine {
                 self.touch(doc.clone(), record, lsn, false, length);
                 return Ok(lacks);
             }
+            Piece::Unreadable(heads) => {
+                let mut missing = Vec::new();
+                for head in heads {
+                    if self.lacks(doc, &record, &[head])? {
+                        missing.push(head);
+                    }
+                }
+                self.holes.note_unreadable(doc, &missing);
+            }
         }
         Ok(None)
     }
@@ -195,8 +245,7 @@ impl Engine {
         let mut wanted = Vec::new();
         for Offer { doc, heads } in offers {
             let record = self.record(&doc)?;
-            let staged = self.pending.staged(&doc);
-            if self.records.lacks(&*self.store, &doc, &record, &heads, &staged)? {
+            if self.lacks(&doc, &record, &heads)? {
                 wanted.push((doc, record.heads));
             }
         }

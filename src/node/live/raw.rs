@@ -6,7 +6,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::reader::Sent;
 use crate::base::limits::CHANGES_FRAME_BYTES;
 use crate::base::{Change, DocId, Hash, Heads, Lsn};
-use crate::crdt::heads_after;
 use crate::store::{Record, Store, StoreError};
 
 /// What one frame holds of a document's changes.
@@ -35,7 +34,12 @@ pub(super) fn next(
         let mut tail = store.tail(doc, *lsn)?;
         up_to(&mut tail);
         if *count + tail.len() as u64 == record.changes {
-            return Ok(Some(piece(heads.clone(), *count, tail)));
+            let piece = piece(heads.clone(), *count, tail);
+            // Where a folded history comes to leave changes out, they are in the tail again, and the number may fit
+            // though other changes are missing.
+            if piece.more || piece.sent.heads == record.heads {
+                return Ok(Some(piece));
+            }
         }
     }
     let mut tail = store.tail(doc, Lsn(0))?;
@@ -57,8 +61,8 @@ pub(super) fn next(
 /// The first entries of a tail.
 fn piece(from: Heads, count: u64, tail: Vec<(Lsn, Change)>) -> Piece {
     let all = tail.len();
-    let (mut heads, mut at, mut bytes) = (from.clone(), Lsn(0), 0);
-    let mut changes = Vec::new();
+    let (mut hashes, mut deps) = (from.to_vec(), FxHashSet::default());
+    let (mut at, mut bytes, mut changes) = (Lsn(0), 0, Vec::new());
     for (lsn, change) in tail {
         // What one entry brought is not torn apart.
         if bytes >= CHANGES_FRAME_BYTES && lsn != at {
@@ -66,9 +70,14 @@ fn piece(from: Heads, count: u64, tail: Vec<(Lsn, Change)>) -> Piece {
         }
         at = lsn;
         bytes += change.bytes.len();
-        heads = heads_after(&heads, &change.hash, &change.deps);
+        hashes.push(change.hash);
+        deps.extend(change.deps);
         changes.push(change.bytes);
     }
+    // Those of one place in the log are in no order.
+    let mut heads: Heads = hashes.into_iter().filter(|hash| !deps.contains(hash)).collect();
+    heads.sort_unstable();
+    heads.dedup();
     let more = changes.len() < all;
     let count = count + changes.len() as u64;
     Piece { from, changes, sent: Sent { heads, stored: Some((at, count)), ..Sent::default() }, more }
@@ -106,6 +115,7 @@ fn ancestors(tail: &[(Lsn, Change)], version: &[Hash]) -> Option<FxHashSet<Hash>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crdt::heads_after;
     use crate::store::{Commit, Fold, MemoryStore, TailItem};
 
     fn change(n: u8, deps: &[u8], bytes: usize) -> Change {
@@ -146,6 +156,31 @@ mod tests {
         assert_eq!((brought(&second), second.more), (vec![3, 4], false));
         assert_eq!((&second.from, &second.sent.heads), (&heads(&[2]), &heads(&[3, 4])));
         assert!(next(&store, &doc, &record, Some(&second.sent)).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_folded_history_comes_to_leave_out_is_not_taken_for_what_is_new() {
+        let mine = [change(1, &[], 1), change(2, &[1], 1)];
+        let (store, doc, mut record) = store(&mine);
+        let sent = next(&store, &doc, &record, None).unwrap().unwrap().sent;
+        // Two come that win against them, and are folded; the two are in the tail after that, by their hashes.
+        let tail =
+            vec![TailItem { doc: doc.clone(), lsn: Lsn(4), changes: vec![mine[1].clone(), mine[0].clone()] }];
+        let fold = Fold { doc: doc.clone(), snapshot: vec![100].into(), folded: vec![Lsn(1), Lsn(2)] };
+        (record.heads, record.changes, record.last_lsn) = (heads(&[2, 4]), 4, Lsn(4));
+        let records = vec![(doc.clone(), record.clone())];
+        store.commit(&Commit { tail, records, folds: vec![fold], ..Commit::default() }).unwrap();
+        let piece = next(&store, &doc, &record, Some(&sent)).unwrap().unwrap();
+        assert_eq!(
+            (brought(&piece), &piece.from, &piece.sent.heads),
+            (vec![100, 2, 1], &heads(&[]), &record.heads)
+        );
+        assert!(next(&store, &doc, &record, Some(&piece.sent)).unwrap().is_none());
+        // Nor does their order count where they are new.
+        let first = Sent { heads: heads(&[]), stored: Some((Lsn(3), 2)), ..Sent::default() };
+        record.heads = heads(&[2]);
+        let piece = next(&store, &doc, &record, Some(&first)).unwrap().unwrap();
+        assert_eq!((brought(&piece), piece.sent.heads), (vec![2, 1], heads(&[2])));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! before, and may have closed: it begins one above all of those. Either way the random part of its origin is its own,
 //! so nothing that it wrote before it was recognised bears another's name.
 
+use std::cmp::Ordering;
+
 use super::{Core, Effect};
 use crate::base::limits::LINK_DEAD_MS;
 use crate::base::{LinkId, Millis, Origin};
@@ -20,6 +22,10 @@ const ECHO_MS: u64 = 2 * LINK_DEAD_MS;
 /// By so much the stamps of a node rise above those of a copy that is to hear of it: with a word every 50 ms the copy
 /// would take hours to get there.
 const ABOVE_COPY: u64 = 1 << 18;
+
+/// And by so much those of the copy above the node's: two who say the same number in the same seconds would be heard
+/// of by half of the others each, and never by one another.
+const ABOVE_ORIGINAL: u64 = 1 << 10;
 
 impl Core {
     /// The other end of a link has this node's id. True where that was dealt with.
@@ -46,7 +52,11 @@ impl Core {
             self.give_way(&info.origin, effects);
         }
         // Of two that both go on above what the other says, the one that says more would be heard of, always.
-        let margin = if info.origin < self.me.origin { ABOVE_COPY } else { 0 };
+        let margin = match info.origin.cmp(&self.me.origin) {
+            Ordering::Less => ABOVE_COPY,
+            Ordering::Equal => 0,
+            Ordering::Greater => ABOVE_ORIGINAL,
+        };
         self.stamp = self.stamp.max(info.stamp.saturating_add(margin));
     }
 

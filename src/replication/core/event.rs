@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::{Digest, DocId, Heads, LinkId, Lsn, NodeId, Origin, Role, VersionVector};
 use crate::replication::lag::Standing;
 use crate::replication::repair::{Gather, Piece};
-use crate::wire::{Entry, Hello, Message, Offer, Push, Repair, Segment};
+use crate::wire::{Entry, Hello, Message, NodeInfo, Offer, Push, Repair, Segment};
 
 /// Who this node is, for others.
 #[derive(Clone, Debug)]
@@ -165,6 +165,6 @@ pub struct Start {
     /// Changes are missing that the vector names.
     pub lacks: bool,
     pub log_head: Lsn,
-    /// What other nodes are known to have on their disks.
-    pub known: Vec<(NodeId, VersionVector)>,
+    /// What other nodes have said of themselves, and how long ago.
+    pub known: Vec<NodeInfo>,
 }

@@ -17,6 +17,10 @@ use crate::wire::{Message, NodeInfo, Push, Repair};
 /// Equal vectors and different digests are borne for so long, in milliseconds: a document may be on its way.
 const DIFFERS_MS: u64 = 2_000;
 
+/// Where a repair brings nothing, that is doubled each time, and so often at most: a document that is damaged at one
+/// of the two would have them compare for ever.
+const MAX_DOUBLED: u32 = 5;
+
 /// What others say of themselves is passed on, and may be so much older than it seems, in milliseconds.
 pub(super) const SAID_MS: u64 = LINK_DEAD_MS;
 
@@ -32,14 +36,16 @@ impl Core {
         if self.repair.is_some() {
             return;
         }
+        let borne = DIFFERS_MS << self.fruitless.min(MAX_DOUBLED);
         let needs = |link: &Link| {
             link.hello.is_some()
                 && (self.is_below_floor(link)
                     || !self.staged.closes(&link.vector)
                     || (self.untrusted && !link.vector.is_empty())
-                    || link.differs.as_ref().is_some_and(|(since, vector)| {
-                        *vector == self.vector && now.since(*since) >= DIFFERS_MS
-                    }))
+                    || link
+                        .differs
+                        .as_ref()
+                        .is_some_and(|(since, vector)| *vector == self.vector && now.since(*since) >= borne))
         };
         let links = self.links.iter().filter(|(_, link)| needs(link));
         let best = links.max_by_key(|(_, link)| link.vector.missing_in(&self.staged)).map(|(id, _)| *id);
@@ -49,7 +55,7 @@ impl Core {
             }
             // Whoever has nothing, or does not trust what it has, takes all by digest, and the log from there on.
             let whole = self.untrusted || self.vector.is_empty();
-            self.repair = Some(Repairing::new(now, link, whole));
+            self.repair = Some(Repairing::new(now, link, whole, self.documents.total()));
             self.send_repair(link, Repair::Begin, effects);
         }
     }
@@ -66,7 +72,7 @@ impl Core {
     /// one began: whoever was brought back from a backup knows neither all others nor all that it made, until they have
     /// told it. The others learn it from its vector, and close them when they have compared all they have with somebody
     /// who has closed them.
-    pub(super) fn close_incarnations(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+    pub(super) fn close_incarnations(&mut self, effects: &mut Vec<Effect>) {
         let me = self.me.origin;
         let earlier = |origin: &Origin| origin.node == me.node && origin.incarnation < me.incarnation;
         let mine: VersionVector = self.vector.iter().filter(|(origin, _)| earlier(origin)).collect();
@@ -74,8 +80,8 @@ impl Core {
             return;
         }
         let has_said = |node| self.table.row(&node).is_some_and(|row| row.said.0 > self.begun.0 + SAID_MS);
-        let all_hold = self.acknowledged(now).next().is_some()
-            && self.acknowledged(now).all(|(node, theirs)| {
+        let all_hold = self.acknowledged().next().is_some()
+            && self.acknowledged().all(|(node, theirs)| {
                 has_said(node)
                     && theirs.covers(&mine)
                     && theirs.iter().all(|(o, counter)| !earlier(&o) || counter <= mine.get(&o))
@@ -108,6 +114,9 @@ impl Core {
             return;
         }
         let differs = info.vector == *ours && info.digest != digest && self.fetching.is_empty();
+        if info.vector == *ours && info.digest == digest {
+            self.fruitless = 0;
+        }
         state.differs = match state.differs.take() {
             _ if !differs => None,
             Some((since, vector)) if vector == info.vector => Some((since, vector)),
@@ -230,7 +239,9 @@ impl Core {
 
     /// All that the other end had at the start is here or in the commit under way.
     fn repaired(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let Some(Repairing { state, vector: Some(vector), whole, .. }) = self.repair.take() else { return };
+        let Some(Repairing { state, vector: Some(vector), whole, digest, .. }) = self.repair.take() else {
+            return;
+        };
         let vector = match self.links.get(&state.link) {
             Some(link) if planted(Bug::MergeLateVector) => link.vector.clone(),
             _ => vector,
@@ -241,6 +252,8 @@ impl Core {
         let gained = vector.above(&self.staged);
         let all_by_log = gained.iter().all(|(origin, _)| by_log(&origin));
         let gained: VersionVector = gained.iter().filter(|_| !all_by_log).collect();
+        let brings_nothing = gained.is_empty() && digest == self.documents.total();
+        self.fruitless = if brings_nothing { self.fruitless.saturating_add(1) } else { 0 };
         for (node, number) in vector.closed() {
             self.staged.close(node, number);
         }
@@ -276,9 +289,10 @@ impl Core {
         self.repair.as_ref().is_some_and(|repairing| repairing.whole)
     }
 
-    /// Is nothing of documents on its way, so that the vector names what they have?
+    /// Is nothing of documents on its way, so that the vector names what they have? And are all nodes known that have
+    /// been met?
     pub fn is_complete(&self) -> bool {
-        self.repair.is_none() && self.fetching.is_empty() && !self.lacks
+        self.repair.is_none() && self.fetching.is_empty() && !self.lacks && !self.table.is_full()
     }
 
     /// Tells everybody of a floor that has risen.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{Core, Identity, LinkState, first_row};
-use crate::base::limits::FORGET_NODE_MS;
 use crate::base::{Lsn, Millis, NodeId, Origin, Shift, VersionVector};
 use crate::replication::lag::Standing;
 use crate::replication::repair::RepairState;
@@ -92,18 +91,29 @@ impl Core {
     }
 
     /// Of every known node but this one what is known to be on its disk.
-    pub fn acknowledged(&self, now: Millis) -> impl Iterator<Item = (NodeId, &VersionVector)> {
-        let is_there = move |row: &&KnownNode| now.since(row.said) < FORGET_NODE_MS;
-        let others = self.table.rows().filter(|row| row.info.node != self.me.node).filter(is_there);
-        let heard = others.map(|row| (row.info.node, &row.info.vector));
-        let remembered = self.remembered.iter().filter(|(node, _)| self.table.row(node).is_none());
-        heard.chain(remembered.map(|(node, vector)| (*node, vector)))
+    pub fn acknowledged(&self) -> impl Iterator<Item = (NodeId, &VersionVector)> {
+        self.others().map(|row| (row.info.node, &row.info.vector))
+    }
+
+    /// What every known node but this one has said of itself.
+    pub fn others(&self) -> impl Iterator<Item = &KnownNode> {
+        self.table.rows().filter(|row| row.info.node != self.me.node)
+    }
+
+    /// How often a node has come to be known that was not known before.
+    pub fn met(&self) -> u64 {
+        self.table.met
+    }
+
+    /// Is that node known, by its own words or those of others?
+    pub fn knows(&self, node: &NodeId) -> bool {
+        self.table.row(node).is_some()
     }
 
     /// What every known node is known to have on its disk.
-    pub fn stable(&self, now: Millis) -> VersionVector {
+    pub fn stable(&self) -> VersionVector {
         let mut stable = self.vector.clone();
-        for (node, vector) in self.acknowledged(now) {
+        for (node, vector) in self.acknowledged() {
             let links = self.links.values().filter(|link| link.node() == Some(node));
             let linked =
                 |origin: &Origin| links.clone().map(|link| link.vector.get(origin)).max().unwrap_or(0);
@@ -114,9 +124,9 @@ impl Core {
     }
 
     /// What every known node says of itself to have on its disk, at a moment when it lacked nothing of that.
-    pub fn whole(&self, now: Millis) -> VersionVector {
+    pub fn whole(&self) -> VersionVector {
         let mut whole = self.vector.clone();
-        for (node, vector) in self.acknowledged(now) {
+        for (node, vector) in self.acknowledged() {
             let has = |origin: &Origin| if self.is_whole(&node) { vector.get(origin) } else { 0 };
             whole = whole.iter().map(|(origin, counter)| (origin, counter.min(has(&origin)))).collect();
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::base::limits::{LINK_DEAD_MS, SOURCE_PATIENCE_MS};
-use crate::base::{Hash, Role};
+use crate::base::{Hash, NodeId, Role};
 use crate::replication::repair::Gather;
 use crate::wire::{Offer, Push, Repair, Segment};
 

@@ -23,7 +23,7 @@ impl Core {
         self.end_stuck_repair(now, effects);
         self.choose_repair(now, effects);
         self.end_lack(now, effects);
-        self.close_incarnations(now, effects);
+        self.close_incarnations(effects);
         self.heartbeat(now, effects);
     }
 
@@ -113,6 +113,7 @@ impl Core {
         if due.is_empty() {
             return;
         }
+        self.table.forget(now);
         self.stamp += 1;
         let mine = NodeInfo {
             node: self.me.node,

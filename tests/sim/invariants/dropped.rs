@@ -13,8 +13,6 @@ use crate::node::Node;
 pub struct Dropped {
     /// Documents, and all of which they consisted then.
     dropped: Vec<(DocId, BTreeSet<Hash>)>,
-    /// Those that were dropped by a node which did not know all others.
-    blind: BTreeSet<DocId>,
 }
 
 impl Dropped {
@@ -36,11 +34,6 @@ impl Dropped {
                 return Err(Failure::new("dropped", what));
             }
         }
-        // A node that has lost its disk may not know all others yet, nor they of it what it had: what those have that it
-        // does not know may come back in part.
-        if !nodes.iter().all(|other| other.id == nodes[node].id || known.contains(&other.id)) {
-            self.blind.insert(doc.clone());
-        }
         let stored = history.nodes[node].docs.get(doc);
         self.dropped.push((doc.clone(), stored.map(|stored| stored.changes.clone()).unwrap_or_default()));
         Ok(())
@@ -48,7 +41,7 @@ impl Dropped {
 
     /// All nodes have the same heads, and whatever these hang on; so one is like another.
     pub fn finish(&self, history: &History) -> Checked {
-        for (doc, changes) in self.dropped.iter().filter(|(doc, _)| !self.blind.contains(doc)) {
+        for (doc, changes) in &self.dropped {
             let Some(stored) = history.nodes.first().and_then(|disk| disk.docs.get(doc)) else { continue };
             // Those that masters make alike may have been made again.
             let back = changes.iter().filter(|hash| !history.is_made_twice(hash));

@@ -66,7 +66,9 @@ impl Mark<'_> {
         };
         let is_unnamed =
             |hash| !self.history.is_covered(hash, &self.disk.vector) || self.history.is_astray(hash);
-        let is_beyond = |hash| self.history.is_beyond(hash, self.vector);
+        // What was lost with its last holder the cursor may name, and nobody can say that it is no more.
+        let is_beyond =
+            |hash| self.history.is_beyond(hash, self.vector) || self.history.lost_changes.contains(hash);
         let is_passed_over = || *has == Has::nothing() && self.is_passed_over(doc, stored);
         let may_differ = || {
             self.reads_log
@@ -101,7 +103,12 @@ impl Mark<'_> {
             !has.changes.contains(hash) && (must_have || is_exact && !reads_log)
         };
         // It was deleted.
-        let may_lack = has.deleted && history.is_deleted(stored.changes.iter().filter(is_named))
+        // What these hang on is behind them, named or not.
+        let is_deleted = || {
+            let named = stored.changes.iter().filter(is_named).copied().collect();
+            history.is_deleted(history.ancestors(&named).iter())
+        };
+        let may_lack = (has.deleted || *has == Has::nothing()) && is_deleted()
             || *has == Has::nothing() && self.is_passed_over(doc, stored);
         if let Some(hash) = stored.changes.iter().find(lacks).filter(|_| !may_lack) {
             return Some(format!("it has {:?}, and lacks {hash:?} of {:?}", has.version, record.heads));

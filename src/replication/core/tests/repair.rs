@@ -204,10 +204,10 @@ fn a_node_that_lacks_something_says_so_and_does_not_count_as_having_it() {
     let whole_if = |rig: &mut Rig, lacks, stamp| {
         let row = NodeInfo { lacks, stamp, ..first_row(&hello(1, &[(1, 3)])) };
         rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![row] }));
-        rig.core.whole(rig.now).get(&origin(1))
+        rig.core.whole().get(&origin(1))
     };
     // Until it says of itself that it lacks nothing.
-    assert_eq!(rig.core.whole(rig.now).get(&origin(1)), 0);
+    assert_eq!(rig.core.whole().get(&origin(1)), 0);
     assert_eq!(whole_if(&mut rig, false, u64::MAX - 2), 3);
     assert_eq!(whole_if(&mut rig, true, u64::MAX - 1), 0);
 }
@@ -229,6 +229,39 @@ fn equal_vectors_and_different_digests_are_borne_for_two_seconds() {
     rig.linked(1, 1, &[(1, 3)]);
     rig.says(1, row(&rig, [0; 16], u64::MAX - 1));
     assert_eq!(rig.after(9_000), [""; 0]);
+}
+
+#[test]
+fn repairs_that_bring_nothing_come_less_and_less_often_until_nothing_differs() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3)]);
+    let mut stamp = u64::MAX / 2;
+    let mut says = |rig: &mut Rig, digest| {
+        stamp += 1;
+        let has = rig.core.vector().clone();
+        let info = NodeInfo { digest, stamp, vector: has, ..first_row(&hello(1, &[])) };
+        rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![info] }));
+    };
+    let mut waits = |rig: &mut Rig| {
+        for second in 0..200 {
+            says(rig, [1; 16]);
+            rig.event(Event::Drained { link: LinkId(1), weight: usize::MAX });
+            if rig.after(1_000).iter().any(|said| said == "1: begin") {
+                rig.starts(1, &[(1, 3)]);
+                rig.repairs(1, Repair::Slice { offers: Vec::new(), next: None });
+                assert!(rig.core.repairing().is_none());
+                return second + 1;
+            }
+        }
+        panic!("no repair")
+    };
+    let waited: Vec<u32> = (0..7).map(|_| waits(&mut rig)).collect();
+    assert_eq!(waited, [2, 4, 8, 16, 32, 64, 64]);
+    let has = rig.core.vector().clone();
+    let info =
+        NodeInfo { digest: rig.core.digest(), stamp: u64::MAX, vector: has, ..first_row(&hello(1, &[])) };
+    rig.says(1, Message::Heartbeat(crate::wire::Heartbeat { log_head: 0, nodes: vec![info] }));
+    assert_eq!(rig.core.fruitless, 0);
 }
 
 #[test]
@@ -351,8 +384,8 @@ fn of_two_copies_that_do_not_meet_the_one_that_is_to_give_way_hears_of_the_other
     };
     // The other's next words would be above this one's at once, and this one's not be passed on to it.
     assert!(stamp_after(2, 7) > 7 + 100_000);
-    // It is this one that gives way: it need not be heard.
-    assert_eq!(stamp_after(4, 7), 7);
+    // It is this one that gives way. It is to be heard of, too, or the other would not know that it is to speak up.
+    assert_eq!(stamp_after(4, 7), 7 + 1_024);
 }
 
 #[test]
