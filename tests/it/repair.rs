@@ -148,3 +148,51 @@ fn what_was_deleted_long_ago_is_dropped_everywhere_and_what_is_written_to_it_lat
         assert_eq!(get(&cluster, name, 2), json!({"new": "b"}));
     }
 }
+
+#[test]
+fn nobody_who_is_away_is_forgotten_by_those_who_start_anew_nor_by_new_ones() {
+    let nodes = [("a", Master), ("b", Master), ("away", Master), ("new", Master)];
+    let mut cluster = Cluster::prepare(&nodes, &[("b", "a"), ("away", "a"), ("new", "a")]);
+    for (name, _) in nodes {
+        cluster.arguments(name, &["--keep-deleted", "1s"]);
+    }
+    for name in ["a", "b", "away"] {
+        cluster.launch(name);
+    }
+    bulk(cluster.at("a"), 0..2, |n| json!({"n": n}));
+    cluster.converge(&["a", "b", "away"]);
+    cluster.kill("away");
+    cluster.client("b").ask("DELETE", "/v1/docs/d/00000", &[], "").expect(204);
+    cluster.converge(&["a", "b"]);
+    for name in ["a", "b"] {
+        assert!(cluster.terminate(name).0.success());
+    }
+    for name in ["a", "b", "new"] {
+        cluster.launch(name);
+    }
+    cluster.converge(&["a", "b", "new"]);
+    for name in ["a", "b", "new"] {
+        let view = eventually("it knows of all", || {
+            let view = cluster.client(name).get("/v1/cluster").expect(200).json();
+            let names = view["nodes"].as_array().expect("nodes").iter().map(|row| row["name"].clone());
+            let mut names: Vec<Value> = names.collect();
+            names.sort_by_key(Value::to_string);
+            (names == ["a", "away", "b", "new"]).then_some(view)
+        });
+        let is_away = |row: &&Value| row["name"] == "away";
+        let row = view["nodes"].as_array().and_then(|rows| rows.iter().find(is_away)).expect("a row");
+        assert!(row["converged"] == false && row["behind"].as_u64() >= Some(1), "{view}");
+    }
+    let is_parted = |name: &str| cluster.client(name).get("/v1/cluster").json()["state"] == "partitioned";
+    for name in ["a", "b", "new"] {
+        // That takes ten seconds, in which the document would be dropped, were it not for the one that is away.
+        eventually("it is told that one is away", || is_parted(name).then_some(()));
+        cluster.client(name).get("/v1/docs/d/00000").expect(410);
+    }
+    cluster.launch("away");
+    cluster.converge(&["a", "b", "away", "new"]);
+    for name in ["a", "b", "away", "new"] {
+        let dropped = || cluster.client(name).get("/v1/docs/d/00000").status == 404;
+        eventually("it is dropped", || dropped().then_some(()));
+    }
+}
