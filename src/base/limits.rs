@@ -124,7 +124,7 @@ pub const RECONNECT_MOST_MS: u64 = 5_000;
 /// Links at once. A tree of replicas needs few; 256 bounds memory at windows times links. Further connections get 503.
 pub const MAX_LINKS: usize = 256;
 
-/// Rows in the table of known nodes. Further nodes are not shown.
+/// Rows in the table of known nodes. Further nodes are not shown, and while it is full no deleted document is dropped: those have to hear of it, too.
 pub const MAX_KNOWN_NODES: usize = 1_024;
 
 /// Origins in a vector on a link. A larger one closes the link.

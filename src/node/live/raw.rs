@@ -6,6 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::reader::Sent;
 use crate::base::limits::CHANGES_FRAME_BYTES;
 use crate::base::{Change, DocId, Hash, Heads, Lsn};
+use crate::crdt::folded_outline;
 use crate::store::{Record, Store, StoreError};
 
 /// What one frame holds of a document's changes.
@@ -29,6 +30,8 @@ pub(super) fn next(
     if sent.is_some_and(|sent| sent.heads == record.heads) {
         return Ok(None);
     }
+    // Whoever was told that it is gone has nothing of it.
+    let sent = sent.filter(|sent| !sent.heads.is_empty());
     let up_to = |tail: &mut Vec<(Lsn, Change)>| tail.retain(|(lsn, _)| *lsn <= record.last_lsn);
     if let Some(Sent { heads, stored: Some((lsn, count)), .. }) = sent {
         let mut tail = store.tail(doc, *lsn)?;
@@ -44,18 +47,19 @@ pub(super) fn next(
     }
     let mut tail = store.tail(doc, Lsn(0))?;
     up_to(&mut tail);
+    let is_unfolded = tail.len() as u64 == record.changes;
+    let snapshot = if is_unfolded { None } else { store.snapshot(doc)? };
     if let Some(Sent { heads, stored: None, .. }) = sent
-        && let Some(known) = ancestors(&tail, heads)
+        && let Some(known) = ancestors(&tail, heads, snapshot.as_deref())
     {
         tail.retain(|(_, change)| !known.contains(&change.hash));
         // In one piece: what comes first in the log may be among what is known.
         return Ok(Some(whole(heads.clone(), Vec::new(), tail, record)));
     }
-    if tail.len() as u64 == record.changes {
-        return Ok(Some(piece(Heads::new(), 0, tail)));
-    }
-    let snapshot = store.snapshot(doc)?;
-    Ok(Some(whole(Heads::new(), snapshot.into_iter().collect(), tail, record)))
+    Ok(Some(match is_unfolded {
+        true => piece(Heads::new(), 0, tail),
+        false => whole(Heads::new(), snapshot.into_iter().collect(), tail, record),
+    }))
 }
 
 /// The first entries of a tail.
@@ -94,22 +98,24 @@ fn whole(from: Heads, mut changes: Vec<Bytes>, tail: Vec<(Lsn, Change)>, record:
     }
 }
 
-/// A version's changes among those of a tail; None where the tail does not have the version.
-fn ancestors(tail: &[(Lsn, Change)], version: &[Hash]) -> Option<FxHashSet<Hash>> {
+/// A version's changes among those of a tail; None where the version is not here, or has not all of what is folded.
+fn ancestors(tail: &[(Lsn, Change)], version: &[Hash], folded: Option<&[u8]>) -> Option<FxHashSet<Hash>> {
     let deps: FxHashMap<Hash, &Heads> = tail.iter().map(|(_, change)| (change.hash, &change.deps)).collect();
-    if !version.iter().all(|head| deps.contains_key(head)) {
+    let folded = folded.map_or(Some(Heads::new()), |folded| Some(folded_outline(folded).ok()?.0))?;
+    if !version.iter().all(|head| deps.contains_key(head) || folded.contains(head)) {
         return None;
     }
-    let mut known: FxHashSet<Hash> = FxHashSet::default();
+    let (mut known, mut beyond) = (FxHashSet::default(), FxHashSet::default());
     let mut left: Vec<Hash> = version.to_vec();
     while let Some(hash) = left.pop() {
-        if let Some(deps) = deps.get(&hash)
-            && known.insert(hash)
-        {
-            left.extend(deps.iter());
+        match deps.get(&hash) {
+            Some(deps) if known.insert(hash) => left.extend(deps.iter()),
+            Some(_) => {}
+            None => drop(beyond.insert(hash)),
         }
     }
-    Some(known)
+    // Nothing folded hangs on the heads of that, so whatever is above one of them hangs on it by a change of the tail.
+    folded.iter().all(|head| beyond.contains(head)).then_some(known)
 }
 
 #[cfg(test)]
@@ -177,10 +183,10 @@ mod tests {
         );
         assert!(next(&store, &doc, &record, Some(&piece.sent)).unwrap().is_none());
         // Nor does their order count where they are new.
-        let first = Sent { heads: heads(&[]), stored: Some((Lsn(3), 2)), ..Sent::default() };
-        record.heads = heads(&[2]);
+        let first = Sent { heads: heads(&[7]), stored: Some((Lsn(3), 2)), ..Sent::default() };
+        record.heads = heads(&[2, 7]);
         let piece = next(&store, &doc, &record, Some(&first)).unwrap().unwrap();
-        assert_eq!((brought(&piece), piece.sent.heads), (vec![2, 1], heads(&[2])));
+        assert_eq!((brought(&piece), &piece.sent.heads), (vec![2, 1], &record.heads));
     }
 
     #[test]
@@ -193,6 +199,40 @@ mod tests {
         let known = Sent { heads: heads(&[9]), ..Sent::default() };
         let piece = next(&store, &doc, &record, Some(&known)).unwrap().unwrap();
         assert_eq!((brought(&piece), piece.from), (vec![1, 2, 3], heads(&[])));
+    }
+
+    #[test]
+    fn of_a_version_that_has_not_all_of_what_is_folded_everything_comes() {
+        use automerge::transaction::Transactable;
+        let write = |document: &mut automerge::AutoCommit, key: &str| {
+            document.put(automerge::ROOT, key, 1).unwrap();
+            document.commit().map(|hash| Hash(hash.0)).unwrap()
+        };
+        let mut mine = automerge::AutoCommit::new();
+        write(&mut mine, "both");
+        let mut theirs = mine.fork();
+        let (ours, beside) = (write(&mut mine, "mine"), write(&mut theirs, "theirs"));
+        let folded = Bytes::from(theirs.save());
+        let all = crate::crdt::changes_beyond(Some(&mine.save()), Vec::new(), &[]).unwrap();
+        let (store, doc) = (MemoryStore::new(), DocId::new("d").unwrap());
+        let tail = vec![TailItem { doc: doc.clone(), lsn: Lsn(2), changes: vec![all[1].clone()] }];
+        let fold = Fold { doc: doc.clone(), snapshot: folded.clone(), folded: Vec::new() };
+        let mut heads: Heads = [ours, beside].into_iter().collect();
+        heads.sort_unstable();
+        let record = Record { heads, changes: 3, folded: 2, last_lsn: Lsn(2), ..Record::default() };
+        let records = vec![(doc.clone(), record.clone())];
+        store.commit(&Commit { tail, records, folds: vec![fold], ..Commit::default() }).unwrap();
+        let told = |version: &[Hash]| {
+            let sent = Sent { heads: Heads::from_slice(version), ..Sent::default() };
+            let piece = next(&store, &doc, &record, Some(&sent)).unwrap().unwrap();
+            assert_eq!(piece.sent.heads, record.heads);
+            (piece.from.to_vec(), piece.changes)
+        };
+        let everything = (Vec::new(), vec![folded, all[1].bytes.clone()]);
+        assert_eq!(told(&[beside]), (vec![beside], vec![all[1].bytes.clone()]));
+        assert_eq!(told(&[ours]), everything);
+        // Whoever was told that it is gone, when it was dropped.
+        assert_eq!(told(&[]), everything);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::node::Node;
 
 #[derive(Default)]
 pub struct Dropped {
-    /// Documents, and all of which they consisted then.
+    /// Documents, and all of which they consisted then, but for what had been dropped before.
     dropped: Vec<(DocId, BTreeSet<Hash>)>,
 }
 
@@ -35,7 +35,8 @@ impl Dropped {
             }
         }
         let stored = history.nodes[node].docs.get(doc);
-        self.dropped.push((doc.clone(), stored.map(|stored| stored.changes.clone()).unwrap_or_default()));
+        let changes = stored.into_iter().flat_map(|stored| stored.changes.difference(&history.dropped));
+        self.dropped.push((doc.clone(), changes.copied().collect()));
         Ok(())
     }
 

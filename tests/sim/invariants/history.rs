@@ -184,6 +184,17 @@ impl History {
         entered.any(|(origin, counter)| *counter > vector.get(origin))
     }
 
+    /// How many documents have entries that `after` names and `before` does not?
+    pub fn documents_between(&self, before: &VersionVector, after: &VersionVector) -> usize {
+        let entries = self.between(before, after);
+        entries
+            .iter()
+            .filter_map(|key| self.made.get(key))
+            .map(|made| &made.doc)
+            .collect::<BTreeSet<_>>()
+            .len()
+    }
+
     /// Is there an entry of a document that `after` names and `before` does not?
     pub fn goes_on(&self, doc: &DocId, before: &VersionVector, after: &VersionVector) -> bool {
         self.between(before, after).iter().any(|key| self.made.get(key).is_some_and(|made| made.doc == *doc))

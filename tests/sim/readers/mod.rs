@@ -156,7 +156,9 @@ impl World {
                 let is_told_anew = matches!(one.target, Target::Doc(_))
                     && told == 1
                     && !(came.covers(named) && came.closes(named));
-                if told > 0 && readers.refetched == refetched && !is_told_anew {
+                // An entry that changed nothing here, as a second drop, brings nobody a cursor that names it.
+                let unnamed = world.checks.history.documents_between(&came, named);
+                if told > unnamed && readers.refetched == refetched && !is_told_anew {
                     let reader = &readers.all[reader];
                     let what = format!(
                         "{:?} {:?} was told {told} times of what it had, at node {elsewhere}",
