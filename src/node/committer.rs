@@ -244,7 +244,10 @@ impl Committer {
             }
             Input::Fold { folding, answer } => self.folds.push((folding, answer)),
             Input::Drained => {}
-            Input::Stop(stopped) => return Some(stopped),
+            Input::Stop(stopped) => {
+                self.engine.remember();
+                return Some(stopped);
+            }
         }
         None
     }

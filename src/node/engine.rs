@@ -202,12 +202,17 @@ impl Engine {
         self.perform(now, effects, outputs)
     }
 
+    /// Has the next commit write what is news of other nodes; now and then, and before an orderly end.
+    pub fn remember(&mut self) {
+        self.remembered.look(&self.core);
+    }
+
     /// Has the log cut off where it is time.
     fn trim(&mut self, now: Millis) -> Result<(), StoreError> {
         if !self.trim.is_time(now) {
             return Ok(());
         }
-        self.remembered.look(&self.core);
+        self.remember();
         let look = self.trim.look(&*self.store, &self.core)?;
         self.pending.mark = look.mark;
         if let Some((lsn, floor)) = look.cut {
