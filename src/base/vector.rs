@@ -16,8 +16,8 @@ pub struct VersionVector {
 }
 
 impl VersionVector {
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { counters: BTreeMap::new(), closed: BTreeMap::new() }
     }
 
     pub fn get(&self, origin: &Origin) -> u64 {

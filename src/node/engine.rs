@@ -99,6 +99,8 @@ pub struct Engine {
     lsn: Lsn,
     trim: Trim,
     remembered: Remembered,
+    /// What is on disk of [`Core::staged_ahead`].
+    ahead: VersionVector,
     pending: Pending,
     holes: Holes,
     /// Documents of which a stored change is damaged; of many, some.
@@ -139,6 +141,7 @@ impl Engine {
             || self.pending.mark
             || self.holes.has_staged()
             || self.remembered.has_news(&self.core)
+            || *self.core.staged_ahead() != self.ahead
     }
 
     /// Documents of which more than the tail changes with the commit under way: what is in memory of them is void
@@ -333,6 +336,14 @@ impl Engine {
         let is_new = first <= last;
         let places = self.trim.places(first, last, pending.mark || (is_new && logged < last));
         let marks: Vec<_> = places.into_iter().map(|lsn| (lsn, vector.clone())).collect();
+        let mut meta = Vec::new();
+        if pending.cover {
+            meta.push(MetaKey::Untrusted(self.core.is_untrusted()));
+        }
+        let ahead = self.core.staged_ahead().clone();
+        if ahead != self.ahead {
+            meta.push(MetaKey::Ahead(ahead.clone()));
+        }
         let commit = Commit {
             marks: marks.clone(),
             log: pending.log,
@@ -345,16 +356,18 @@ impl Engine {
             floor: pending.cover.then(|| self.core.staged_floor().clone()),
             known: self.remembered.stage(now, unix, &self.core),
             holes: self.holes.staged(),
-            meta: if pending.cover { vec![MetaKey::Untrusted(self.core.is_untrusted())] } else { Vec::new() },
+            meta,
         };
         if let Err(error) = self.store.commit(&commit) {
             self.fail(now, error.clone(), outputs);
             return Err(error);
         }
         self.trim.committed(marks, commit.trim);
-        if pending.ahead {
+        // Documents had more than the marks before this commit's end name.
+        if pending.ahead || !ahead.is_empty() || !self.ahead.is_empty() {
             self.trim.is_ahead(last);
         }
+        self.ahead = ahead;
         self.remembered.committed();
         self.holes.committed();
         for touched in &pending.touched {

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use rustc_hash::FxHashSet;
 
 use super::verify::{heads, readable};
-use crate::base::{Change, Digest, DocId, Hash, Lsn, Millis, Shift, VersionVector};
+use crate::base::{Change, Digest, DocId, Hash, Lsn, Millis, NodeId, Shift, VersionVector};
 use crate::crdt::{changes_beyond, verify as verify_change};
 use crate::store::{
     Commit, Fold, Found, Incarnation, MetaKey, Record, Recovered, RocksStore, Store, StoreError, TailItem,
@@ -65,9 +66,9 @@ pub fn salvage(
         }
         told(&done);
     }
-    let (identity, renamed) = identity(from);
+    let (identity, known, renamed) = identity(from);
     done.renamed = renamed;
-    commit.meta = identity;
+    (commit.meta, commit.known) = (identity, known);
     commit.meta.push(MetaKey::Untrusted(true));
     commit.vector = Some((VersionVector::new(), digest.total()));
     // So that no LSN is used again.
@@ -77,18 +78,16 @@ pub fn salvage(
     Ok(done)
 }
 
-/// Who this node is. Where it is not known how far its incarnations went it becomes another node: no origin may ever
+/// Who this node is, and whom it knows. Where it is not known how far its incarnations went it becomes another node: no origin may ever
 /// be used twice.
-fn identity(from: &RocksStore) -> (Vec<MetaKey>, bool) {
-    let Ok(Recovered {
-        node: Some(node), cluster, incarnation: Some(Incarnation { number, random }), ..
-    }) = from.identity()
-    else {
-        return (Vec::new(), true);
+fn identity(from: &RocksStore) -> (Vec<MetaKey>, Vec<(NodeId, Bytes)>, bool) {
+    let Recovered { node, cluster, incarnation, known, .. } = from.identity().unwrap_or_default();
+    let (Some(node), Some(Incarnation { number, random })) = (node, incarnation) else {
+        return (Vec::new(), known, true);
     };
     let mut facts = vec![MetaKey::Node(node), MetaKey::Incarnation(Incarnation { number, random })];
     facts.extend(cluster.map(MetaKey::Cluster));
-    (facts, false)
+    (facts, known, false)
 }
 
 /// What is kept of a document.

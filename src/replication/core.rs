@@ -56,6 +56,8 @@ pub struct Core {
     staged_floor: VersionVector,
     /// The vector may say more than is here: all is to be compared by digest.
     untrusted: bool,
+    /// Documents may have more than the vector names, until it names all of this.
+    ahead: VersionVector,
     /// Changes are missing that the vector names.
     lacks: bool,
     /// The link over which they were last asked for.
@@ -91,7 +93,7 @@ pub struct Core {
 
 impl Core {
     pub fn new(now: Millis, me: Identity, bounds: Bounds, start: Start) -> Self {
-        let Start { vector, floor, untrusted, documents, lacks, log_head, known } = start;
+        let Start { vector, floor, untrusted, ahead, documents, lacks, log_head, known } = start;
         let mut lag = Lag::default();
         lag.note(now, &vector);
         let stamp = first_stamp(&me.origin);
@@ -109,6 +111,7 @@ impl Core {
             staged_floor: floor.clone(),
             floor,
             untrusted,
+            ahead,
             lacks,
             asked: LinkId(0),
             digest: documents.total(),
@@ -156,6 +159,7 @@ impl Core {
             Event::Gathered { link, repairs, rest } => self.gathered(now, link, repairs, rest, effects),
             Event::LogRead { link, segments, next } => self.log_read(link, &segments, next, effects),
             Event::Committed { segments, first, last } => {
+                self.ahead = self.staged_ahead().clone();
                 self.vector = self.staged.clone();
                 self.shifts.clear();
                 self.digest = self.documents.total();

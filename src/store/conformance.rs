@@ -188,6 +188,7 @@ fn everything() -> Commit {
         holes: vec![(doc("b"), hashes(&[1, 2])), (doc("a"), hashes(&[3]))],
         meta: vec![
             MetaKey::Untrusted(true),
+            MetaKey::Ahead(vector(3)),
             MetaKey::Node(NodeId([4; 8])),
             MetaKey::Cluster("cluster ü".into()),
             MetaKey::Incarnation(Incarnation { number: 5, random: u32::MAX }),
@@ -263,6 +264,7 @@ fn a_commit_gives_back_what_it_was_handed<S: Subject>() {
             ],
             holes: vec![(doc("a"), hashes(&[3])), (doc("b"), hashes(&[1, 2]))],
             untrusted: true,
+            ahead: vector(3),
             first_lsn: Lsn(1),
             last_lsn: Lsn(2),
         }
@@ -638,12 +640,13 @@ fn hashes(of: &[u8]) -> Heads {
 fn floor_and_distrust_are_kept_until_they_are_replaced<S: Subject>() {
     let mut subject = S::fresh();
     for (floor, untrusted) in [(1, true), (2, false), (3, true)] {
-        let meta = vec![MetaKey::Untrusted(untrusted)];
+        let ahead = if untrusted { vector(floor + 1) } else { VersionVector::new() };
+        let meta = vec![MetaKey::Untrusted(untrusted), MetaKey::Ahead(ahead.clone())];
         subject.store().commit(&Commit { floor: Some(vector(floor)), meta, ..Commit::default() }).unwrap();
         subject.store().commit(&records(&["a"])).unwrap();
         subject = subject.reopen();
         let found = subject.store().recover().unwrap();
-        assert_eq!((found.floor, found.untrusted), (vector(floor), untrusted));
+        assert_eq!((found.floor, found.untrusted, found.ahead), (vector(floor), untrusted, ahead));
     }
 }
 
@@ -814,6 +817,7 @@ fn random_commit(rng: &mut fastrand::Rng, lsn: &mut u64) -> Commit {
         let row = vec![rng.u8(..); rng.usize(..3)];
         commit.known.push((NodeId([rng.u8(..4); 8]), row.into()));
         commit.meta.push(MetaKey::Untrusted(rng.bool()));
+        commit.meta.push(MetaKey::Ahead(if rng.bool() { vector(*lsn + 1) } else { VersionVector::new() }));
         commit.holes.push((doc(rng.choice(TRICKY).unwrap()), hashes(&vec![rng.u8(..); rng.usize(..3)])));
     }
     if rng.bool() {

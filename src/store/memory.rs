@@ -247,6 +247,7 @@ impl Tables {
                 MetaKey::Cluster(cluster) => self.facts.cluster = Some(cluster.clone()),
                 MetaKey::Incarnation(incarnation) => self.facts.incarnation = Some(*incarnation),
                 MetaKey::Untrusted(untrusted) => self.facts.untrusted = *untrusted,
+                MetaKey::Ahead(vector) => self.facts.ahead.clone_from(vector),
             }
         }
     }

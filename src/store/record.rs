@@ -69,6 +69,8 @@ pub struct Recovered {
     pub holes: Vec<(DocId, Heads)>,
     /// The vector says more than what is there; everything has to be compared.
     pub untrusted: bool,
+    /// Documents may have more than the vector names, until it names all of this.
+    pub ahead: VersionVector,
     /// The first LSN that the log still has; the one after `last_lsn` where it is empty.
     pub first_lsn: Lsn,
     /// The last LSN used, by the log's last entry or the last mark; 0 where none was.
@@ -88,6 +90,7 @@ impl Default for Recovered {
             known: Vec::new(),
             holes: Vec::new(),
             untrusted: false,
+            ahead: VersionVector::new(),
             first_lsn: Lsn(1),
             last_lsn: Lsn(0),
         }
@@ -179,6 +182,8 @@ pub enum MetaKey {
     Cluster(String),
     Incarnation(Incarnation),
     Untrusted(bool),
+    /// Empty where documents have nothing that the vector does not name.
+    Ahead(VersionVector),
 }
 
 /// Few kinds, since callers do few things: tell the disk is full, tell it is broken, refuse a folder.

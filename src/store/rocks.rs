@@ -21,7 +21,8 @@ use crate::base::{Change, DocId, Lsn, VersionVector};
 pub use sound::Found;
 
 use facts::{
-    CLUSTER_KEY, FLOOR_KEY, FORMAT_KEY, INCARNATION_KEY, NODE_KEY, UNTRUSTED_KEY, VECTOR_KEY, fact_name,
+    AHEAD_KEY, CLUSTER_KEY, FLOOR_KEY, FORMAT_KEY, INCARNATION_KEY, NODE_KEY, UNTRUSTED_KEY, VECTOR_KEY,
+    fact_name,
 };
 use folder::{make_folder, open_error, peek_format, refuse_newer};
 
@@ -247,6 +248,7 @@ impl Store for RocksStore {
             known: self.known()?,
             holes: self.holes()?,
             untrusted: self.fact(UNTRUSTED_KEY, encoding::read_flag)?.unwrap_or_default(),
+            ahead: self.fact(AHEAD_KEY, encoding::read_vector)?.unwrap_or_default(),
             first_lsn,
             last_lsn,
         })

@@ -161,6 +161,8 @@ pub struct Start {
     pub vector: VersionVector,
     pub floor: VersionVector,
     pub untrusted: bool,
+    /// Documents may have more than the vector names, until it names all of this.
+    pub ahead: VersionVector,
     pub documents: Digest,
     /// Changes are missing that the vector names.
     pub lacks: bool,

@@ -289,10 +289,10 @@ impl Core {
         self.repair.as_ref().is_some_and(|repairing| repairing.whole)
     }
 
-    /// Is nothing of documents on its way, so that the vector names what they have? And are all nodes known that have
-    /// been met?
+    /// Does the vector name just what documents have, with nothing on its way? And are all nodes known that have been met?
     pub fn is_complete(&self) -> bool {
-        self.repair.is_none() && self.fetching.is_empty() && !self.lacks && !self.table.is_full()
+        let is_settled = self.repair.is_none() && self.fetching.is_empty();
+        is_settled && !self.lacks && self.ahead.is_empty() && !self.untrusted && !self.table.is_full()
     }
 
     /// Tells everybody of a floor that has risen.
@@ -345,8 +345,8 @@ impl Core {
 
     /// What was left out may be nowhere any more: dropped, or lost with its last holder. Then all end with the same, and
     /// nothing is missing. Should somebody who is not heard of now have it, his digest will tell.
-    pub(super) fn end_lack(&self, now: Millis, effects: &mut Vec<Effect>) {
-        if !self.lacks {
+    pub(super) fn end_lack(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if !self.lacks && self.ahead.is_empty() {
             return;
         }
         let is_alive = |row: &&KnownNode| now.since(row.said) < LINK_DEAD_MS;
@@ -354,6 +354,7 @@ impl Core {
             self.table.rows().filter(|row| row.info.node != self.me.node).filter(is_alive).peekable();
         let is_same = |row: &KnownNode| row.info.vector == self.vector && row.info.digest == self.digest;
         if others.peek().is_some() && others.all(is_same) {
+            self.ahead = VersionVector::new();
             effects.push(Effect::Whole);
         }
     }
@@ -378,6 +379,8 @@ impl Core {
     ) {
         let Some(state) = self.links.get_mut(&link) else { return };
         state.heard = now;
+        // It has said what is on its disk since it read what it sends.
+        self.ahead.merge(&state.vector);
         let mut repairing = self.repair.as_mut().filter(|repairing| repairing.state.link == link);
         for (push, damaged) in pushes {
             if let Some(repairing) = &mut repairing {
@@ -438,6 +441,10 @@ impl Core {
         let (tasks, documents) = state.giving.backlog();
         if tasks > MAX_TASKS || documents > MAX_FETCHES {
             return self.drop_link(now, link, "it asks for more documents than it takes", effects);
+        }
+        // Whoever gets parts of documents is to know what they may contain.
+        if !state.giving.parcels.is_empty() {
+            self.acknowledge(link, effects);
         }
         while let Some(state) = self.links.get_mut(&link).filter(|state| state.has_room()) {
             let Some(parcel) = state.giving.parcels.pop_front() else { break };

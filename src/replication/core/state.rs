@@ -74,6 +74,13 @@ impl Core {
         self.lacks
     }
 
+    /// Documents may have more than the vector names, until it names all of this: parts of documents come as they are at
+    /// the other end. With the commit under way.
+    pub fn staged_ahead(&self) -> &VersionVector {
+        const NOTHING: &VersionVector = &VersionVector::new();
+        if self.staged.covers(&self.ahead) && self.staged.closes(&self.ahead) { NOTHING } else { &self.ahead }
+    }
+
     /// Does that node say that it has all that its vector names?
     pub fn is_whole(&self, node: &NodeId) -> bool {
         self.table.row(node).is_none_or(|row| !row.info.lacks)

@@ -9,7 +9,7 @@ use super::*;
 use crate::base::{Bounds, Change, DocId, NodeId, Role};
 use crate::crdt::{Document, Edit};
 use crate::node::{Dice, Engine, EngineConfig, Folding, Report};
-use crate::store::{Store, Whole};
+use crate::store::{Commit, Store, Whole};
 
 const DOCUMENTS: usize = 400;
 
@@ -60,6 +60,8 @@ fn written(folder: &Path) {
             assert!(engine.fold(Millis(1), folding, &mut Vec::new()).unwrap());
         }
     }
+    let known = vec![(NodeId([9; 8]), bytes::Bytes::from_static(b"another node"))];
+    store.commit(&Commit { known, ..Commit::default() }).unwrap();
     store.tidy().unwrap();
 }
 
@@ -138,6 +140,7 @@ fn a_damaged_block_is_found_and_all_else_is_salvaged() {
         assert!(found.last_lsn.0 >= report.documents);
         let whose = found.node == Some(NodeId([1; 8]));
         assert!(whose || found.node.is_none());
+        assert_eq!(found.known.len(), usize::from(whose), "it forgets nobody but for what it cannot read");
         // It goes on from there, as a later incarnation.
         let engine = open(store);
         let origin = engine.core().identity().origin;

@@ -15,6 +15,7 @@ pub(super) const INCARNATION_KEY: &str = "incarnation";
 pub(super) const VECTOR_KEY: &str = "vector";
 pub(super) const FLOOR_KEY: &str = "floor";
 pub(super) const UNTRUSTED_KEY: &str = "untrusted";
+pub(super) const AHEAD_KEY: &str = "ahead";
 /// And a node's id, in 16 hex digits.
 const KNOWN_KEYS: &str = "known/";
 /// And a document's id.
@@ -62,6 +63,10 @@ impl RocksStore {
                 MetaKey::Untrusted(untrusted) => {
                     encoding::flag(&mut value, *untrusted);
                     UNTRUSTED_KEY
+                }
+                MetaKey::Ahead(vector) => {
+                    encoding::vector(&mut value, vector);
+                    AHEAD_KEY
                 }
             };
             batch.put_cf(meta, key, &value);

@@ -74,6 +74,8 @@ impl RocksStore {
             node: self.fact(NODE_KEY, encoding::read_node)?,
             cluster: self.fact(CLUSTER_KEY, encoding::read_text)?,
             incarnation: self.fact(INCARNATION_KEY, encoding::read_incarnation)?,
+            // Whom else it knew, as far as that can be read.
+            known: self.known().unwrap_or_default(),
             ..Recovered::default()
         })
     }

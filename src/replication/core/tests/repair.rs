@@ -277,6 +277,48 @@ fn whoever_has_nothing_takes_all_by_digest_from_those_whose_logs_do_not_reach_ba
 }
 
 #[test]
+fn documents_have_more_than_the_vector_names_until_that_names_what_whoever_gave_them_had() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3), (2, 4)]);
+    assert!(rig.core.is_complete() && rig.core.staged_ahead().is_empty());
+    // Something hangs on what is not here, and is fetched.
+    let heads = Heads::new();
+    assert_eq!(rig.event(Event::Lacks { link: LinkId(1), doc: doc(), heads }).len(), 1);
+    rig.says(1, Message::Acknowledge(vector(&[(1, 5)])));
+    rig.event(Event::Pushed { link: LinkId(1), pushes: push(true) });
+    rig.event(Event::Absorbed { link: LinkId(1), doc: doc(), last: true, lacks: None });
+    rig.committed(Vec::new());
+    let ahead = vector(&[(1, 5), (2, 4)]);
+    assert_eq!((rig.core.is_complete(), rig.core.staged_ahead()), (false, &ahead));
+    rig.brings(1, (4..=5).map(|n| entry(1, n, &[])).chain((1..=3).map(|n| entry(2, n, &[]))).collect());
+    rig.committed(Vec::new());
+    assert_eq!((rig.core.is_complete(), rig.core.staged_ahead()), (false, &ahead));
+    rig.brings(1, vec![entry(2, 4, &[])]);
+    assert_eq!((rig.core.is_complete(), rig.core.staged_ahead().is_empty()), (false, true));
+    rig.committed(Vec::new());
+    assert!(rig.core.is_complete());
+}
+
+#[test]
+fn whoever_gives_documents_says_first_what_it_has_by_then() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3)]);
+    rig.brings(1, vec![entry(1, 4, &[])]);
+    rig.repairs(1, Repair::Fetch { documents: vec![(doc(), Heads::new())] });
+    // No room for more than what is on its way already.
+    let weight = rig.core.links[&LinkId(1)].in_flight;
+    rig.core.links.get_mut(&LinkId(1)).unwrap().in_flight = usize::MAX;
+    rig.committed(Vec::new());
+    let pushes = push(true).into_iter().map(|(push, _)| push).collect();
+    let gathered = Event::Gathered { link: LinkId(1), repairs: vec![Repair::Pushes(pushes)], rest: None };
+    assert_eq!(rig.event(gathered), [""; 0]);
+    rig.core.links.get_mut(&LinkId(1)).unwrap().in_flight = weight;
+    let drained = rig.event(Event::Drained { link: LinkId(1), weight });
+    assert_eq!(drained.len(), 2, "{drained:?}");
+    assert!(drained[0] == "1: ack 1:4" && drained[1].starts_with("1: pushes"), "{drained:?}");
+}
+
+#[test]
 fn a_repair_ends_with_its_link_and_begins_anew_over_another() {
     let mut rig = Rig::new(&[(1, 3)]);
     rig.linked_above(1, 1, &[(1, 9)], &[(1, 5)]);
