@@ -48,6 +48,17 @@ pub const FOUND: &[(u64, &str)] = &[
         5170,
         "a document was fetched from a node that waited for it itself: it was missing until vectors were equal, and might be dropped",
     ),
+    (
+        3698,
+        "of a document that was dropped and came back folded a live reader of changes was given the tail alone",
+    ),
+    (6201, "a live reader was taken to know what a repair had brought of an origin that was closed by then"),
+    (6311, "two copies said the same numbers in the same seconds, and neither heard of the other"),
+    (7832, "of changes that a fold came to leave out a live reader of changes was told in place of new ones"),
+    (
+        7874,
+        "a document that came ahead of the vector was dropped before a node that was away had its deletion",
+    ),
     (10304, "a deletion that had been dropped before counted as never seen where it was dropped again"),
     (
         10739,
