@@ -1,6 +1,8 @@
 //! What changed between two versions, as typed operations on the JSON that a document reads as.
 
-use automerge::{ChangeHash, ObjId, ObjType, Patch, PatchAction, PatchLog, Prop, ReadDoc, Value};
+use automerge::{
+    ChangeHash, ObjId, ObjType, Patch, PatchAction, PatchLog, Prop, ReadDoc, ScalarValue, Value,
+};
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -145,6 +147,10 @@ impl Maker<'_> {
         let shown = self.compared.then(|| self.shown(obj, prop));
         let (value, id) = match shown {
             Some(shown) => shown?,
+            // Where a merge deletes another value of its place it is noted as it was made, without its increments.
+            None if matches!(value, Value::Scalar(scalar) if matches!(**scalar, ScalarValue::Counter(_))) => {
+                return None;
+            }
             None => (value.clone(), id),
         };
         let json = render::value(&self.document.doc, &id, &value, self.at.as_deref(), false);

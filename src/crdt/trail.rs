@@ -168,6 +168,28 @@ mod tests {
         assert!(doc.take_trail(false).is_none());
     }
 
+    #[test]
+    fn a_counter_that_a_merge_brings_to_light_is_looked_at_and_not_taken_as_it_was_made() {
+        let (mut here, mut there) = (document(1), document(2));
+        let made = edit(&mut here, &Edit::Put(json!({"a": 1, "l": [{"v": {"$counter": 0}}]})));
+        there.merge(&made);
+        let mut theirs = edit(&mut there, &Edit::Put(json!({"b": []})));
+        theirs.extend(edit(&mut there, &Edit::Delete));
+        edit(&mut here, &ops(&json!([{"op": "increment", "path": "/b", "by": 1}])));
+        here.merge(&theirs);
+        let before = shown(&here);
+        assert_eq!(before, json!({"b": 1}));
+        here.take_trail(true);
+        let theirs =
+            edit(&mut there, &ops(&json!([{"op": "list.insert", "path": "/l", "index": 0, "value": 1}])));
+        here.merge(&theirs);
+        if let Some((_, patch)) = here.take_trail(false) {
+            let mut folded = before;
+            fold(&mut folded, &serde_json::from_str(patch.get()).unwrap()).unwrap();
+            assert_eq!(folded, shown(&here));
+        }
+    }
+
     fn anything() -> impl Strategy<Value = Edit> {
         let small = |path: &'static str| {
             (0..4_usize, 0..3_usize, "[xy]{0,3}").prop_map(move |(pos, delete, insert)| {
