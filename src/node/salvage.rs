@@ -78,8 +78,8 @@ pub fn salvage(
     Ok(done)
 }
 
-/// Who this node is, and whom it knows. Where it is not known how far its incarnations went it becomes another node: no origin may ever
-/// be used twice.
+/// Who this node is, and whom it knows. Where it is not known how far its incarnations went it becomes another node: no
+/// origin may ever be used twice.
 fn identity(from: &RocksStore) -> (Vec<MetaKey>, Vec<(NodeId, Bytes)>, bool) {
     let Recovered { node, cluster, incarnation, known, .. } = from.identity().unwrap_or_default();
     let (Some(node), Some(Incarnation { number, random })) = (node, incarnation) else {

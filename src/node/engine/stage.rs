@@ -107,13 +107,13 @@ impl Engine {
         changes: &[Change],
         lsn: Lsn,
     ) -> Result<Result<Absorbed, String>, StoreError> {
-        let (before, staged) = (record.clone(), self.pending.staged(doc));
+        let staged = self.pending.staged(doc);
         match self.records.absorb(&*self.store, doc, record, changes, lsn, &staged) {
             Ok(absorbed) => Ok(Ok(absorbed)),
             Err(error @ StoreError::Damaged { .. }) => {
                 // Changes that were not taken in the end may be among those that were looked up.
                 self.records.forget(doc);
-                *record = before;
+                *record = self.record(doc)?;
                 Ok(Err(error.to_string()))
             }
             Err(error) => Err(error),

@@ -17,6 +17,7 @@ const STUCK_MS: u64 = 30_000;
 
 impl Core {
     pub(super) fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        self.table.forget(now);
         self.end_dead_links(now, effects);
         self.settle_suspects(now, effects);
         self.choose_again(now, effects);
@@ -113,7 +114,6 @@ impl Core {
         if due.is_empty() {
             return;
         }
-        self.table.forget(now);
         self.stamp += 1;
         let mine = NodeInfo {
             node: self.me.node,

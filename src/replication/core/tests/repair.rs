@@ -1,6 +1,7 @@
 //! Repair by digest, floors, closed incarnations and copies: one state, one event, the exact effects.
 
 use super::*;
+use crate::base::limits::FORGET_NODE_MS;
 use crate::base::{GROUP, LEAVES, leaf_of};
 use crate::replication::core::mend::SAID_MS;
 
@@ -316,6 +317,17 @@ fn whoever_gives_documents_says_first_what_it_has_by_then() {
     let drained = rig.event(Event::Drained { link: LinkId(1), weight });
     assert_eq!(drained.len(), 2, "{drained:?}");
     assert!(drained[0] == "1: ack 1:4" && drained[1].starts_with("1: pushes"), "{drained:?}");
+}
+
+#[test]
+fn a_node_that_has_no_links_forgets_whom_it_knew_all_the_same() {
+    let mut rig = Rig::new(&[(1, 3)]);
+    rig.linked(1, 1, &[(1, 3)]);
+    rig.event(Event::LinkDown { link: LinkId(1) });
+    rig.after(FORGET_NODE_MS - 1);
+    assert!(rig.core.knows(&node(1)));
+    rig.after(1);
+    assert!(!rig.core.knows(&node(1)) && rig.core.acknowledged().next().is_none());
 }
 
 #[test]
